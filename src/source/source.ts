@@ -1,0 +1,35 @@
+/**
+ * Where images come from, behind one interface: a registry, an OCI layout, an OCI or docker archive.
+ */
+import type { Descriptor } from '../reference/descriptor.ts';
+import type { CompressedRange, Digest } from '../units.ts';
+
+/** A document (index, manifest, config) exactly as stored; `digest` was computed from `bytes`. */
+export interface StoredDocument {
+  readonly mediaType: string | undefined;
+  readonly digest: Digest;
+  readonly bytes: Buffer;
+}
+
+/** A blob that can be read by range. Structurally the `RangeSource` of `src/blob/`. */
+export interface BlobSource {
+  readonly digest: Digest;
+  readonly size: number;
+  fetch(range: CompressedRange, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+export interface ImageSource {
+  /** How a user would write it again, transport included where it is not a registry. */
+  readonly name: string;
+  /** The top document that the name points to: an image index or a manifest. Asked once; not verified when
+   *  the name has no digest, since there is nothing to verify against. */
+  resolve(signal?: AbortSignal): Promise<StoredDocument>;
+  /** A manifest or index by descriptor: digest and size are checked before it is returned (P1). */
+  fetchDocument(descriptor: Descriptor, signal?: AbortSignal): Promise<StoredDocument>;
+  /** The whole of a small blob (config), digest and size checked, at most `maxSize` bytes. */
+  fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer>;
+  /** A layer blob, by range. No request is made until it is read. */
+  openBlob(descriptor: Descriptor): BlobSource;
+  /** Ends connections and closes files; idempotent. */
+  close(): Promise<void>;
+}
