@@ -1,0 +1,68 @@
+/**
+ * Where a command writes: standard output, standard error, or memory in a test. Small writes are gathered
+ * into large ones; a full pipe holds the writer back instead of filling memory.
+ */
+import type { Writable } from 'node:stream';
+
+/** Bytes gathered before they go down as one write. */
+const GATHER_BYTES = 64 * 1024;
+
+export interface Output {
+  /** True where a person looks: names are quoted, columns and colours are used. */
+  readonly isTerminal: boolean;
+  /** Width of the terminal, 80 where that is unknown. */
+  readonly columns: number;
+  /** True where ANSI colours are wanted. */
+  readonly hasColor: boolean;
+  /** Text goes out as UTF-8. Resolves when more may come. Rejects with EPIPE where the reader has gone. */
+  write(chunk: string | Uint8Array): Promise<void>;
+  /** Resolves when everything is with the kernel. */
+  flush(): Promise<void>;
+}
+
+/** An Output over a stream of the process. `gather: false` sends every write at once: for standard error. */
+export class StreamOutput implements Output {
+  readonly isTerminal: boolean;
+  readonly hasColor: boolean;
+  readonly #stream: Writable & { readonly columns?: number };
+  readonly #gather: boolean;
+  #parts: Buffer[] = [];
+  #gathered = 0;
+  #failure: Error | undefined;
+
+  constructor(
+    stream: Writable & { readonly columns?: number },
+    options: { isTerminal: boolean; hasColor: boolean; gather: boolean },
+  ) {
+    this.#stream = stream;
+    this.isTerminal = options.isTerminal;
+    this.hasColor = options.hasColor;
+    this.#gather = options.gather;
+    // Without a listener an EPIPE would end the process with a stack trace.
+    stream.on('error', (error) => {
+      this.#failure ??= error;
+    });
+  }
+
+  get columns(): number {
+    return this.#stream.columns ?? 80;
+  }
+
+  async write(chunk: string | Uint8Array): Promise<void> {
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, 'utf8') : Buffer.from(chunk);
+    this.#parts.push(bytes);
+    this.#gathered += bytes.length;
+    if (!this.#gather || this.#gathered >= GATHER_BYTES) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#gathered === 0) return;
+    const bytes = Buffer.concat(this.#parts, this.#gathered);
+    this.#parts = [];
+    this.#gathered = 0;
+    await new Promise<void>((resolve, reject) => {
+      this.#stream.write(bytes, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+}
