@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a task needs, and only those whose command or file is missing.
+#   scripts/system-packages.sh build|mount|test|check|image ...
+# As another user than root, or without apt, it says what to install and fails.
+set -euo pipefail
+
+# task: package=path or command that proves it
+declare -A NEEDS=(
+  [build]='python3=python3 make=make g++=g++ libzstd-dev=/usr/include/zstd.h'
+  [mount]='fuse3=fusermount3 libfuse2=libfuse.so.2'
+  [test]='docker-registry=docker-registry apache2-utils=htpasswd openssl=openssl skopeo=skopeo umoci=umoci pigz=pigz zstd=zstd tabix=bgzip attr=getfattr util-linux=unshare strace=strace'
+  [check]='clang-format=clang-format'
+  [image]='debootstrap=debootstrap docker-registry=docker-registry skopeo=skopeo umoci=umoci'
+)
+
+present() { # command, absolute path, or shared library
+  case $1 in
+    /*) [ -e "$1" ] ;;
+    *.so.*) PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q "$1" ;;
+    *) PATH=$PATH:/sbin:/usr/sbin command -v "$1" >/dev/null ;;
+  esac
+}
+
+missing=()
+for task in "$@"; do
+  for need in ${NEEDS[$task]:?unknown task $task}; do
+    present "${need#*=}" || missing+=("${need%%=*}")
+  done
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "missing: ${missing[*]}. On Debian or Ubuntu: sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+  exit 1
+fi
+echo "installing: ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q >/dev/null
+# Not started as a service: the tests start their own registry.
+apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}" >/dev/null

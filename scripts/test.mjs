@@ -1,0 +1,68 @@
+// `npm test [-- FILES]`: installs what the tests need, builds, runs vitest, and ends with the line
+// `N passed, N failed` from the runner's own report. The run has a temporary folder of its own and marks its
+// processes, so that a mount, process or file left behind fails it.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { build, run } from './build.mjs';
+
+const root = path.resolve(import.meta.dirname, '..');
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 19)) {
+  process.stderr.write(`peel needs Node 20.19 or newer, this is ${process.versions.node}\n`);
+  process.exit(1);
+}
+for (const step of [() => run('bash', ['scripts/system-packages.sh', 'build', 'mount', 'test']), build]) {
+  const status = step();
+  if (status !== 0) process.exit(status);
+}
+
+const scratch = mkdtempSync(path.join(os.tmpdir(), 'peel-test-'));
+const report = path.join(scratch, 'report.json');
+const temporary = path.join(scratch, 'tmp');
+spawnSync('mkdir', ['-m', '1777', temporary]);
+const mark = `PEEL_TEST_RUN=${path.basename(scratch)}`;
+
+const { status } = spawnSync(
+  path.join(root, 'node_modules', '.bin', 'vitest'),
+  ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...process.argv.slice(2)],
+  {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, TMPDIR: temporary, PEEL_TEST_RUN: path.basename(scratch), NO_COLOR: '1' },
+  },
+);
+
+/** What the run left behind, as sentences. */
+function leftovers() {
+  const found = [];
+  for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
+    if (line.includes(scratch)) found.push(`mount: ${line.split(' ')[4]}`);
+  }
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (!readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(mark)) continue;
+      found.push(`process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ')}`);
+    } catch {
+      // ended meanwhile, or not ours to read
+    }
+  }
+  for (const name of readdirSync(temporary)) found.push(`file: ${name}`);
+  return found;
+}
+
+const left = leftovers();
+for (const line of left) process.stdout.write(`left behind: ${line}\n`);
+
+let counts = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numFailedTestSuites: 0 };
+try {
+  counts = JSON.parse(readFileSync(report, 'utf8'));
+} catch (error) {
+  process.stdout.write(`no report from the test runner: ${error.message}\n`);
+}
+if (left.length === 0) rmSync(scratch, { recursive: true, force: true });
+const failed = counts.numFailedTests + (left.length > 0 ? 1 : 0);
+const skipped = counts.numPendingTests > 0 ? `, ${counts.numPendingTests} skipped` : '';
+process.stdout.write(`${counts.numPassedTests} passed, ${failed} failed${skipped}\n`);
+process.exit(status === 0 && failed === 0 && counts.numPassedTests > 0 ? 0 : 1);
