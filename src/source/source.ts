@@ -18,6 +18,12 @@ export interface BlobSource {
   fetch(range: CompressedRange, signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
+/** What a source has asked of its registry so far; zeros for local files. */
+export interface SourceStats {
+  readonly requests: number;
+  readonly bytesFetched: number;
+}
+
 export interface ImageSource {
   /** How a user would write it again, transport included where it is not a registry. */
   readonly name: string;
@@ -30,6 +36,10 @@ export interface ImageSource {
   fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer>;
   /** A layer blob, by range. No request is made until it is read. */
   openBlob(descriptor: Descriptor): BlobSource;
+  /** Counts up to now. */
+  readonly stats: SourceStats;
+  /** Reads credentials and host configuration again (SIGHUP). Absent for local files. */
+  reload?(): Promise<void>;
   /** Ends connections and closes files; idempotent. */
   close(): Promise<void>;
 }

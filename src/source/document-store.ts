@@ -1,0 +1,145 @@
+/**
+ * Documents of registry images kept in the cache, so that an image seen once opens without the network
+ * (P11) and a second command asks the registry for one document alone, the one that its tag names.
+ *
+ *   documents/sha256/<hex>      manifests, indexes and configs, as served; verified each time they are read
+ *   names/<sha256 of the name>  what a name led to last: {"name", "digest", "mediaType"}
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { PeelError } from '../errors.ts';
+import { log } from '../log.ts';
+import type { Descriptor } from '../reference/descriptor.ts';
+import { algorithmOf, hexOf, parseDigest, verifyBytes } from '../reference/digest.ts';
+import type { Digest } from '../units.ts';
+import type { BlobSource, ImageSource, StoredDocument } from './source.ts';
+
+interface NameRecord {
+  readonly digest: Digest;
+  readonly mediaType: string | undefined;
+}
+
+export class DocumentStore {
+  readonly #directory: string;
+
+  /** `directory` belongs to this user alone (src/blob/cache-dir.ts sees to that). */
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** The document, or undefined where it is not there or no longer what its digest says. */
+  async readDocument(digest: Digest): Promise<Buffer | undefined> {
+    try {
+      const bytes = await readFile(this.#documentPath(digest));
+      verifyBytes(bytes, { digest, size: bytes.length }, `stored document ${digest}`);
+      return bytes;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async writeDocument(digest: Digest, bytes: Buffer): Promise<void> {
+    await this.#write(this.#documentPath(digest), bytes);
+  }
+
+  async readName(name: string): Promise<NameRecord | undefined> {
+    try {
+      const record: unknown = JSON.parse(await readFile(this.#namePath(name), 'utf8'));
+      if (typeof record !== 'object' || record === null) return undefined;
+      const { digest, mediaType } = record as Record<string, unknown>;
+      if (typeof digest !== 'string') return undefined;
+      return {
+        digest: parseDigest(digest),
+        mediaType: typeof mediaType === 'string' ? mediaType : undefined,
+      };
+    } catch {
+      return undefined;
+    }
+  }
+
+  async writeName(name: string, record: NameRecord): Promise<void> {
+    await this.#write(this.#namePath(name), Buffer.from(JSON.stringify({ name, ...record })));
+  }
+
+  #documentPath(digest: Digest): string {
+    return path.join(this.#directory, 'documents', algorithmOf(digest), hexOf(digest));
+  }
+
+  #namePath(name: string): string {
+    return path.join(this.#directory, 'names', createHash('sha256').update(name).digest('hex'));
+  }
+
+  /** Whole or not at all. A cache that cannot be written costs the next command a request, nothing else. */
+  async #write(file: string, bytes: Buffer): Promise<void> {
+    const temporary = `${file}.${randomBytes(6).toString('hex')}`;
+    try {
+      await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+      await writeFile(temporary, bytes, { mode: 0o600, flush: true });
+      await rename(temporary, file);
+    } catch (error) {
+      log().warn({ err: error }, 'a document could not be kept in the cache');
+      await rm(temporary, { force: true }).catch(() => {});
+    }
+  }
+}
+
+/** `source`, with its documents kept in `store`; with `offline`, answered from there alone. */
+export function withDocumentStore(source: ImageSource, store: DocumentStore, offline: boolean): ImageSource {
+  const missing = (what: string): PeelError =>
+    new PeelError('ERR_OFFLINE', `${source.name}: ${what} is not in the cache, and --offline forbids to fetch it`);
+
+  /** Digest and size were checked by `load`, or are checked here for what comes from the store. */
+  const through = async (descriptor: Descriptor, load: () => Promise<Buffer>): Promise<Buffer> => {
+    const stored = await store.readDocument(descriptor.digest);
+    if (stored !== undefined) {
+      verifyBytes(stored, descriptor, `stored document of ${source.name}`);
+      return stored;
+    }
+    if (offline) throw missing(`document ${descriptor.digest}`);
+    const bytes = await load();
+    await store.writeDocument(descriptor.digest, bytes);
+    return bytes;
+  };
+
+  return {
+    name: source.name,
+    get stats() {
+      return source.stats;
+    },
+    async resolve(signal?: AbortSignal): Promise<StoredDocument> {
+      const known = await store.readName(source.name);
+      // A name with a digest always means the same document; a tag may have moved.
+      if (known !== undefined && (offline || source.name.endsWith(`@${known.digest}`))) {
+        const bytes = await store.readDocument(known.digest);
+        if (bytes !== undefined) return { ...known, bytes };
+      }
+      if (offline) throw missing('the image');
+      const document = await source.resolve(signal);
+      await store.writeDocument(document.digest, document.bytes);
+      await store.writeName(source.name, { digest: document.digest, mediaType: document.mediaType });
+      return document;
+    },
+    async fetchDocument(descriptor: Descriptor, signal?: AbortSignal): Promise<StoredDocument> {
+      const load = async (): Promise<Buffer> => (await source.fetchDocument(descriptor, signal)).bytes;
+      const bytes = await through(descriptor, load);
+      return { mediaType: descriptor.mediaType, digest: descriptor.digest, bytes };
+    },
+    fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer> {
+      return through(descriptor, () => source.fetchBlob(descriptor, maxSize, signal));
+    },
+    openBlob(descriptor: Descriptor): BlobSource {
+      if (!offline) return source.openBlob(descriptor);
+      return {
+        digest: descriptor.digest,
+        size: descriptor.size,
+        // biome-ignore lint/correctness/useYield: it only ever throws
+        async *fetch(): AsyncGenerator<Uint8Array> {
+          throw missing(`a part of layer ${descriptor.digest}`);
+        },
+      };
+    },
+    reload: () => source.reload?.() ?? Promise.resolve(),
+    close: () => source.close(),
+  };
+}
