@@ -10,6 +10,7 @@ declare -A NEEDS=(
   [mount]='fuse3=fusermount3 libfuse2=libfuse.so.2'
   [test]='docker-registry=docker-registry apache2-utils=htpasswd openssl=openssl skopeo=skopeo umoci=umoci pigz=pigz zstd=zstd tabix=bgzip attr=getfattr util-linux=unshare strace=strace'
   [check]='clang-format=clang-format'
+  [demo]='curl=curl'
   [image]='debootstrap=debootstrap docker-registry=docker-registry skopeo=skopeo umoci=umoci'
 )
 
