@@ -124,22 +124,6 @@ export class WaitingLinks {
   }
 }
 
-/**
- * A hard link's target as umoci and containerd clean it: from the root, `..` taken textually (E50). Links on
- * the way are followed only after that.
- */
-export function cleanLinkTarget(target: ByteString): ByteString {
-  const names: string[] = [];
-  for (const name of target.split('/')) {
-    if (name === '..') {
-      names.pop();
-    } else if (name !== '' && name !== '.') {
-      names.push(name);
-    }
-  }
-  return names.join('/') as ByteString;
-}
-
 function mustBeLinkable(node: BuildNode, target: ByteString, asker: Asker): BuildNode {
   if (isDirectory(node)) {
     throw directoryTarget(target, asker);

@@ -24,6 +24,7 @@
  * what it replaces. Nothing recurses.
  */
 import { PeelError } from '../errors.ts';
+import { cleanPath, MAX_COMPONENT } from '../layer/clean-path.ts';
 import type { Entry } from '../layer/toc.ts';
 import type { ByteString } from '../units.ts';
 import {
@@ -34,7 +35,7 @@ import {
   nodeOfEntry,
   setDirectoryAttributes,
 } from './build-node.ts';
-import { cleanLinkTarget, WaitingLinks } from './hard-links.ts';
+import { WaitingLinks } from './hard-links.ts';
 import type { Tree } from './node.ts';
 import { numberNodes } from './number-nodes.ts';
 import { type Asker, PathWalker } from './path-walk.ts';
@@ -43,8 +44,6 @@ import { applyWhiteouts, isAufsLinkStore, lookupBeforeWhiteouts, meaningOf } fro
 
 /** Of an image: design caps. A node takes about 250 bytes here, so this is about 1.3 GB at the worst. */
 const MAX_ENTRIES = 5_000_000;
-/** NAME_MAX of every file system that an image is unpacked to. */
-const MAX_NAME_BYTES = 255;
 /** Warnings beyond this are counted only. */
 const MAX_WARNINGS = 100;
 
@@ -167,7 +166,8 @@ class Merge {
     asker: Asker,
     lookupBefore: () => ReturnType<typeof lookupBeforeWhiteouts>,
   ): void {
-    const target = cleanLinkTarget(entry.target ?? ('' as ByteString));
+    // From the root and by its text alone, as umoci and containerd do (E50); links on the way come after that.
+    const target = cleanPath(entry.target ?? '');
     const aufsFile = this.#aufsFiles.get(target);
     if (aufsFile === undefined) {
       links.link(directory, name, target, asker, lookupBefore());
@@ -219,10 +219,10 @@ class Merge {
 }
 
 function nameWithin(name: ByteString, asker: Asker): ByteString {
-  if (name.length > MAX_NAME_BYTES) {
+  if (name.length > MAX_COMPONENT) {
     throw new PeelError(
       'ERR_LAYER_INVALID',
-      `layer ${asker.layer}: ${shownPath(asker.path)} needs a name of ${name.length} bytes, want at most ${MAX_NAME_BYTES}`,
+      `layer ${asker.layer}: ${shownPath(asker.path)} needs a name of ${name.length} bytes, want at most ${MAX_COMPONENT}`,
       { facts: { ...asker } },
     );
   }

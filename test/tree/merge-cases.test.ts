@@ -1,0 +1,99 @@
+/**
+ * The merge cases E1 to E72: layers written as real tars, read back by the real reader, merged, and compared with
+ * the listing that the case expects, complete, with its groups of hard links.
+ */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { isPeelError } from '../../src/errors.ts';
+import { mergeLayers } from '../../src/tree/merge.ts';
+import type { Tree } from '../../src/tree/node.ts';
+import { parseLayer } from '../support/layer-cases.ts';
+import { contentFrom, nodeAt, type Row, rowsOf } from '../support/listing.ts';
+import { readLayer } from '../support/read-layer.ts';
+import { writeTar } from '../support/tar-bytes.ts';
+
+interface MergeCase {
+  readonly id: string;
+  readonly title: string;
+  readonly layers: readonly (readonly string[])[];
+  readonly expect?: readonly string[];
+  /** Where the sources leave the choice to us: what we chose. */
+  readonly decided?: readonly string[];
+  readonly same: readonly (readonly string[])[];
+  readonly error?: string;
+}
+
+const CASES = JSON.parse(
+  readFileSync(path.resolve(import.meta.dirname, '..', 'cases', 'merge-cases.json'), 'utf8'),
+) as MergeCase[];
+
+async function merge(layers: readonly (readonly string[])[]): Promise<{ tree: Tree; tars: Buffer[] }> {
+  const read = await Promise.all(layers.map((lines) => readLayer(writeTar(parseLayer(lines)).bytes)));
+  return { tree: mergeLayers(read.map(({ entries }) => entries)), tars: read.map(({ tar }) => tar) };
+}
+
+test('all 72 merge cases are here', () => {
+  expect(CASES.map(({ id }) => id)).toEqual(Array.from({ length: 72 }, (_, index) => `E${index + 1}`));
+});
+
+describe('merge cases', () => {
+  for (const { id, title, layers, expect: expected, decided, same, error } of CASES) {
+    const listing = decided ?? expected;
+    if (listing === undefined) {
+      test(`${id}: ${title} is refused`, async () => {
+        expect(error).toBeDefined();
+        const failure = await merge(layers).catch((reason: unknown) => reason);
+        expect(isPeelError(failure, 'ERR_LAYER_INVALID'), String(failure)).toBe(true);
+        expect(isPeelError(failure) && failure.facts['layer']).toBe(layers.length - 1);
+      });
+      continue;
+    }
+    test(`${id}: ${title}`, async () => {
+      const { tree, tars } = await merge(layers);
+      const contentOf = contentFrom(tars);
+      const rows = rowsOf(tree, contentOf).filter(({ path: at }) => at !== '/');
+      const nodes = new Map(rows.map((row) => [row.path, row]));
+      expect(rows.map((row) => line(row, tree, contentOf)).sort()).toEqual([...listing].sort());
+      expect(linkGroups(rows)).toEqual(same.map((group) => [...group].sort()).sort());
+      for (const [at, row] of nodes) {
+        const names = rows.filter(({ inode }) => inode === row.inode).length;
+        const subdirectories = rows.filter(
+          (other) => other.kind === 'dir' && path.posix.dirname(other.path) === at,
+        ).length;
+        expect(row.nlink, at).toBe(row.kind === 'dir' ? 2 + subdirectories : names);
+      }
+    });
+  }
+});
+
+/** As the cases write it: `/a d`, `/a f=content`, `/a l->target`, `/a c=1:3`. */
+function line(row: Row, tree: Tree, contentOf: ReturnType<typeof contentFrom>): string {
+  switch (row.kind) {
+    case 'dir':
+      return `${row.path} d`;
+    case 'file':
+      return `${row.path} f=${contentOf(nodeAt(tree, row.path)).toString()}`;
+    case 'symlink':
+      expect(row.size).toBe(Buffer.byteLength(row.content, 'latin1'));
+      return `${row.path} l->${row.content}`;
+    case 'fifo':
+      return `${row.path} p`;
+    case 'char':
+    case 'block':
+      return `${row.path} ${row.kind.slice(0, 1)}=${row.content}`;
+  }
+}
+
+function linkGroups(rows: readonly Row[]): string[][] {
+  const groups = new Map<string, string[]>();
+  for (const { path: at, inode, kind } of rows) {
+    if (kind !== 'dir') {
+      groups.set(inode, [...(groups.get(inode) ?? []), at]);
+    }
+  }
+  return [...groups.values()]
+    .filter(({ length }) => length > 1)
+    .map((group) => group.sort())
+    .sort();
+}
