@@ -1,0 +1,43 @@
+/**
+ * What stands between the kernel and a FileSystem. A transport mounts it and answers requests; what the
+ * answers mean is decided in `src/filesystem/`.
+ */
+import type { FileSystem } from '../filesystem/filesystem.ts';
+
+export interface TransportOptions {
+  /** What `mount` and `df` show as the source. Anything outside a safe alphabet is replaced. */
+  readonly source: string;
+  /** Others than the user who mounts may look. Off by default. */
+  readonly allowOther?: boolean;
+  /** Honour setuid and setgid bits. Off by default; an overlay on top honours them anyway. */
+  readonly suid?: boolean;
+  /** Let device nodes be opened. Off by default. */
+  readonly dev?: boolean;
+  /** Every file belongs to this user, whatever the image says. */
+  readonly uid?: number;
+  readonly gid?: number;
+  /** Mount over a folder that has entries. Off by default. */
+  readonly nonEmpty?: boolean;
+  /** Milliseconds until a read that has no bytes yet ends with EIO (default 60 000); 0 waits for ever. */
+  readonly readTimeoutMs?: number;
+}
+
+export interface MountedTransport {
+  /** Resolves when the kernel has let go of the file system, whoever unmounted it: nobody can ask any more. */
+  readonly closed: Promise<void>;
+  /** Ends the reads that are waiting with EIO. Later reads are served. */
+  interruptReads(): void;
+  /**
+   * Takes the mount out of the tree. `lazy` does so while it is in use; it is served until the last user leaves.
+   * @throws PeelError ERR_MOUNT_POINT_BUSY when it is in use and not `lazy`. Does nothing once it is unmounted.
+   */
+  unmount(options: { readonly lazy: boolean }): Promise<void>;
+  /** Requests so far, by operation, and reads that failed. */
+  statistics(): Readonly<Record<string, number>>;
+}
+
+export interface Transport {
+  readonly name: string;
+  /** Resolves when the mount answers. @throws PeelError ERR_NO_FUSE, ERR_PERMISSION, ERR_MOUNT. */
+  mount(filesystem: FileSystem, mountPoint: string, options: TransportOptions): Promise<MountedTransport>;
+}
