@@ -87,7 +87,10 @@ export class DocumentStore {
 /** `source`, with its documents kept in `store`; with `offline`, answered from there alone. */
 export function withDocumentStore(source: ImageSource, store: DocumentStore, offline: boolean): ImageSource {
   const missing = (what: string): PeelError =>
-    new PeelError('ERR_OFFLINE', `${source.name}: ${what} is not in the cache, and --offline forbids to fetch it`);
+    new PeelError(
+      'ERR_OFFLINE',
+      `${source.name}: ${what} is not in the cache, and --offline forbids to fetch it`,
+    );
 
   /** Digest and size were checked by `load`, or are checked here for what comes from the store. */
   const through = async (descriptor: Descriptor, load: () => Promise<Buffer>): Promise<Buffer> => {

@@ -1,0 +1,353 @@
+/**
+ * An opened image: names and bytes joined. The composition root of everything below the mount.
+ *
+ *   name ─► source ─► manifest, config              (openImage: at most three documents)
+ *                 └─► layer blobs ─► TOCs ─► tree ─┐
+ *                          └─► layer readers ──────┴─► file system      (on first use)
+ *
+ * A layer is indexed by whoever touches the image first; its TOC is kept in the cache under the layer's
+ * digest, and the next process starts from there. Nothing is served from a layer before its digest and diffID
+ * were proved (FAULTS P2, strict).
+ */
+import os from 'node:os';
+import path from 'node:path';
+import { CacheDir, type CacheLimits, openCacheDir } from './blob/cache-dir.ts';
+import { LayerReader } from './blob/layer-reader.ts';
+import { MemoryCache } from './blob/memory-cache.ts';
+import { isPeelError, PeelError } from './errors.ts';
+import { FileSystem } from './filesystem/filesystem.ts';
+import { buildToc } from './layer/build-toc.ts';
+import type { Toc } from './layer/toc.ts';
+import { type StoredToc, TocStore } from './layer/toc-store.ts';
+import { log } from './log.ts';
+import type { Descriptor } from './reference/descriptor.ts';
+import type { ImageConfig, Manifest } from './reference/documents.ts';
+import type { Platform } from './reference/platform.ts';
+import { parseImageName } from './reference/transport.ts';
+import { DocumentStore, withDocumentStore } from './source/document-store.ts';
+import { openSource, type SourceOptions } from './source/open-source.ts';
+import { type ResolvedImage, resolveImage } from './source/resolve-image.ts';
+import type { BlobSource, ImageSource, SourceStats, StoredDocument } from './source/source.ts';
+import { mergeLayers } from './tree/merge.ts';
+import type { Node, Tree } from './tree/node.ts';
+import { compressed, type Digest, uncompressed } from './units.ts';
+
+/** How far the indexing of one layer has come. */
+export interface IndexProgress {
+  /** 0 = lowest. */
+  readonly layer: number;
+  readonly layerCount: number;
+  readonly digest: Digest;
+  /** Compressed bytes read. */
+  readonly bytes: number;
+  readonly size: number;
+  readonly isDone: boolean;
+}
+
+export interface OpenImageOptions {
+  /** undefined: this host's. */
+  readonly platform?: Platform | undefined;
+  readonly cacheDir: string;
+  readonly cacheLimits?: CacheLimits;
+  /** Answer from the cache alone. */
+  readonly offline?: boolean;
+  readonly source: SourceOptions;
+  /** For one read, ms; default 60 s, 0 = wait for ever. */
+  readonly readDeadlineMs?: number;
+  readonly onProgress?: (progress: IndexProgress) => void;
+  /** Ends the opening and all indexing. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ImageLayer {
+  readonly descriptor: Descriptor;
+  readonly diffID: Digest;
+}
+
+/** @throws PeelError for everything that can be wrong with the name, the registry or the documents. */
+export async function openImage(nameText: string, options: OpenImageOptions): Promise<Image> {
+  const name = parseImageName(nameText);
+  const cache = await openCache(options);
+  const opened = await openSource(name, options.source);
+  const source =
+    name.transport === 'docker'
+      ? withDocumentStore(opened, new DocumentStore(cache.versionDir), options.offline === true)
+      : opened;
+  try {
+    const resolved = await resolveImage(source, options.platform, options.signal);
+    log().info({ image: source.name, digest: resolved.manifestDocument.digest }, 'image resolved');
+    return new Image(source, resolved, cache, options);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+/** A cache that cannot be used costs time, not the answer (P12); one that others could tamper with is refused. */
+async function openCache(options: OpenImageOptions): Promise<CacheDir> {
+  try {
+    return await openCacheDir(options.cacheDir, options.cacheLimits);
+  } catch (error) {
+    if (!isPeelError(error, 'ERR_CACHE') || error.facts['reason'] !== 'unusable') throw error;
+    log().warn({ err: error }, `${error.message}; going on without a cache`);
+    return new CacheDir(path.resolve(options.cacheDir), options.cacheLimits);
+  }
+}
+
+/** An image whose manifest and config are known. Layers are indexed when the tree is first asked for. */
+export class Image {
+  /** As a user would write it again. */
+  readonly name: string;
+  readonly manifest: Manifest;
+  readonly manifestDocument: StoredDocument;
+  /** Of the manifest. */
+  readonly digest: Digest;
+  /** Of the image index that the manifest was chosen from. */
+  readonly indexDigest: Digest | undefined;
+  readonly config: ImageConfig;
+  readonly configBytes: Buffer;
+  /** Lowest first. */
+  readonly layers: readonly ImageLayer[];
+  readonly #source: ImageSource;
+  readonly #cache: CacheDir;
+  readonly #options: OpenImageOptions;
+  readonly #memory = new MemoryCache();
+  readonly #tocStore: TocStore;
+  readonly #closing = new AbortController();
+  readonly #tocs = new Map<number, Promise<StoredToc>>();
+  readonly #readers = new Map<number, Promise<LayerReader>>();
+  readonly #slots: Semaphore;
+  #tree: Promise<Tree> | undefined;
+
+  constructor(source: ImageSource, resolved: ResolvedImage, cache: CacheDir, options: OpenImageOptions) {
+    this.name = source.name;
+    this.manifest = resolved.manifest;
+    this.manifestDocument = resolved.manifestDocument;
+    this.digest = resolved.manifestDocument.digest;
+    this.indexDigest = resolved.indexDigest;
+    this.config = resolved.config;
+    this.configBytes = resolved.configBytes;
+    this.layers = resolved.manifest.layers.map((descriptor, index) => ({
+      descriptor,
+      diffID: resolved.config.diffIDs[index] as Digest, // as many as layers: checkConfig
+    }));
+    this.#source = source;
+    this.#cache = cache;
+    this.#options = options;
+    this.#tocStore = new TocStore((digest) => cache.layerDir(digest));
+    this.#slots = new Semaphore(Math.min(os.availableParallelism(), 4));
+  }
+
+  get platform(): Platform {
+    return this.config.platform;
+  }
+
+  get cacheDir(): string {
+    return this.#cache.path;
+  }
+
+  /** What was asked of the registry since the image was opened, the opening included. */
+  stats(): SourceStats {
+    return this.#source.stats;
+  }
+
+  /** Reads credentials and host configuration again. */
+  async reload(): Promise<void> {
+    await this.#source.reload?.();
+  }
+
+  /** The merged view of all layers. Indexes those that have no TOC in the cache. */
+  tree(): Promise<Tree> {
+    this.#tree ??= this.#mergeAll().catch((error: unknown) => {
+      // Asked again, it is tried again: the registry may be back.
+      this.#tree = undefined;
+      throw error;
+    });
+    return this.#tree;
+  }
+
+  /** The file system over the merged view. */
+  async filesystem(): Promise<FileSystem> {
+    return this.#filesystemOver(await this.tree());
+  }
+
+  /** One layer alone, as if the image had no other (0 = lowest). */
+  async layerFilesystem(layer: number): Promise<FileSystem> {
+    const { entries } = await this.layerToc(layer);
+    const below = this.layers.slice(0, layer).map(() => []);
+    return this.#filesystemOver(mergeLayers([...below, entries]));
+  }
+
+  async layerToc(layer: number): Promise<Toc> {
+    return (await this.#openToc(layer)).toc;
+  }
+
+  /** The TOC where the cache has it: never indexes. */
+  async storedLayerToc(layer: number): Promise<Toc | undefined> {
+    const pending = this.#tocs.get(layer) ?? this.#loadToc(layer);
+    return (await pending)?.toc;
+  }
+
+  /** Bytes of a file's stored content that are in the cache. */
+  async cachedBytes(node: Node): Promise<number> {
+    const { content } = node;
+    if (content === undefined) return 0;
+    const stored = content.sparse?.reduce((sum, piece) => sum + piece.length, 0) ?? node.size;
+    if (stored === 0) return 0;
+    const reader = await this.#openReader(content.layer);
+    return reader.cachedBytes({
+      start: content.dataOffset,
+      end: uncompressed(content.dataOffset + stored),
+    });
+  }
+
+  /** Ends what is under way, closes files and connections. Idempotent. */
+  async close(): Promise<void> {
+    this.#closing.abort(new PeelError('ERR_INTERRUPTED', `${this.name} was closed`));
+    const readers = await Promise.allSettled(this.#readers.values());
+    for (const reader of readers) if (reader.status === 'fulfilled') await reader.value.close();
+    const tocs = await Promise.allSettled(this.#tocs.values());
+    for (const toc of tocs) if (toc.status === 'fulfilled') await toc.value.close();
+    this.#readers.clear();
+    this.#tocs.clear();
+    await this.#source.close();
+    await this.#cache.close();
+  }
+
+  async #mergeAll(): Promise<Tree> {
+    const tocs = this.layers.map((_, layer) => this.layerToc(layer));
+    try {
+      const entries = (await Promise.all(tocs)).map((toc) => toc.entries);
+      const tree = mergeLayers(entries);
+      for (const warning of tree.warnings) log().warn({ image: this.name }, warning);
+      return tree;
+    } catch (error) {
+      // One layer failed: the others are given time to end, so that nothing runs on behind the error.
+      await Promise.allSettled(tocs);
+      throw error;
+    }
+  }
+
+  #filesystemOver(tree: Tree): FileSystem {
+    return new FileSystem(tree, {
+      read: async (layer, range, signal) => (await this.#openReader(layer)).read(range, signal),
+    });
+  }
+
+  #openReader(layer: number): Promise<LayerReader> {
+    return once(this.#readers, layer, async () => {
+      const stored = await this.#openToc(layer);
+      return new LayerReader({
+        stored,
+        source: this.#openBlob(layer),
+        cache: this.#cache.openSpanCache(stored.toc),
+        memory: this.#memory,
+        ...(this.#options.readDeadlineMs === undefined ? {} : { deadlineMs: this.#options.readDeadlineMs }),
+      });
+    });
+  }
+
+  #openToc(layer: number): Promise<StoredToc> {
+    return once(this.#tocs, layer, async () => (await this.#loadToc(layer)) ?? this.#indexLayer(layer));
+  }
+
+  /** The TOC in the cache. It must be of this very image: same size, same diffID (E144, E145). */
+  async #loadToc(layer: number): Promise<StoredToc | undefined> {
+    const { descriptor, diffID } = this.#layerAt(layer);
+    const stored = await this.#tocStore.load(descriptor.digest);
+    if (stored === undefined) return undefined;
+    const { toc } = stored;
+    if (toc.diffID === diffID && toc.compressedSize === descriptor.size) return stored;
+    await stored.close();
+    throw new PeelError(
+      'ERR_DIGEST_MISMATCH',
+      `layer ${layer} (${descriptor.digest}) of ${this.name}: has diffID ${toc.diffID} and ${toc.compressedSize} bytes, the image says ${diffID} and ${descriptor.size} bytes`,
+      { facts: { layer, digest: descriptor.digest } },
+    );
+  }
+
+  /** The one pass over a layer, a few layers at a time. */
+  async #indexLayer(layer: number): Promise<StoredToc> {
+    const { descriptor, diffID } = this.#layerAt(layer);
+    const { digest, size } = descriptor;
+    const report = (bytes: number, isDone: boolean): void =>
+      this.#options.onProgress?.({ layer, layerCount: this.layers.length, digest, bytes, size, isDone });
+    return this.#slots.run(async () => {
+      const started = performance.now();
+      const signal = anySignal(this.#closing.signal, this.#options.signal);
+      signal.throwIfAborted();
+      report(0, false);
+      const blob = wholeBlob(this.#openBlob(layer), signal);
+      const onProgress = (bytes: number): void => report(bytes, false);
+      const built = await buildToc(blob, { digest, size, diffID }, { signal, onProgress });
+      for (const warning of built.toc.warnings) log().warn({ image: this.name, layer: digest }, warning);
+      const stored = await this.#tocStore.save(built.toc, built.windows);
+      log().info({ layer: digest, ms: Math.round(performance.now() - started) }, 'layer indexed');
+      report(size, true);
+      return stored;
+    });
+  }
+
+  #openBlob(layer: number): BlobSource {
+    return this.#source.openBlob(this.#layerAt(layer).descriptor);
+  }
+
+  #layerAt(layer: number): ImageLayer {
+    const found = this.layers[layer];
+    if (found === undefined) {
+      throw new PeelError(
+        'ERR_USAGE',
+        `${this.name} has ${this.layers.length} layers, 0 the lowest: there is no layer ${layer}`,
+      );
+    }
+    return found;
+  }
+}
+
+async function* wholeBlob(blob: BlobSource, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  if (blob.size === 0) return;
+  yield* blob.fetch({ start: compressed(0), end: compressed(blob.size) }, signal);
+}
+
+/** The value under `key`, made on first use; a failure is forgotten, so that the next use tries again. */
+function once<Value>(
+  made: Map<number, Promise<Value>>,
+  key: number,
+  make: () => Promise<Value>,
+): Promise<Value> {
+  let value = made.get(key);
+  if (value === undefined) {
+    value = make().catch((error: unknown) => {
+      made.delete(key);
+      throw error;
+    });
+    made.set(key, value);
+  }
+  return value;
+}
+
+function anySignal(first: AbortSignal, second: AbortSignal | undefined): AbortSignal {
+  return second === undefined ? first : AbortSignal.any([first, second]);
+}
+
+/** Lets so many tasks run at once; the others wait in order. */
+class Semaphore {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(free: number) {
+    this.#free = free;
+  }
+
+  async run<Value>(task: () => Promise<Value>): Promise<Value> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await task();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free += 1;
+      else next();
+    }
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * From what a name points to, down to the manifest of one platform and its config.
+ *
+ *   resolve() ─► image index ─► (nested index ─►) manifest ─► config
+ */
+import { PeelError } from '../errors.ts';
+import type { Descriptor } from '../reference/descriptor.ts';
+import type { ImageConfig, ImageIndex, Manifest } from '../reference/documents.ts';
+import { MAX_CONFIG_SIZE, parseConfig } from '../reference/parse-config.ts';
+import { parseDocument } from '../reference/parse-document.ts';
+import { hostPlatform, type Platform, platformRank } from '../reference/platform.ts';
+import { platformNotFound, selectByPlatform, selectManifest } from '../reference/select-manifest.ts';
+import { checkConfig, validateImageManifest } from '../reference/validate-image.ts';
+import type { Digest } from '../units.ts';
+import type { ImageSource, StoredDocument } from './source.ts';
+
+/** Indexes inside indexes (E157). Two are seen in practice; a cycle cannot be built with digests. */
+const MAX_INDEX_DEPTH = 4;
+/** Manifests of an index without platforms that are opened to see for what platform their config is (E166). */
+const MAX_OPENED_CANDIDATES = 16;
+
+export interface ResolvedImage {
+  readonly manifest: Manifest;
+  readonly manifestDocument: StoredDocument;
+  /** Of the outermost index, where there is one. */
+  readonly indexDigest: Digest | undefined;
+  readonly config: ImageConfig;
+  readonly configBytes: Buffer;
+}
+
+interface Found {
+  readonly manifest: Manifest;
+  readonly document: StoredDocument;
+}
+
+/**
+ * @param wanted undefined for this host; then an image that exists for one other platform alone is taken as
+ * it is, since looking into it needs no CPU (`docker run` warns there, too).
+ * @throws PeelError ERR_PLATFORM_NOT_FOUND, or whatever is wrong with a document.
+ */
+export async function resolveImage(
+  source: ImageSource,
+  wanted: Platform | undefined,
+  signal?: AbortSignal,
+): Promise<ResolvedImage> {
+  const top = await source.resolve(signal);
+  const found = await new Resolution(source, wanted ?? hostPlatform(), signal).open(top, 0);
+  validateImageManifest(found.manifest);
+  const configBytes = await source.fetchBlob(found.manifest.config, MAX_CONFIG_SIZE, signal);
+  const config = parseConfig(configBytes);
+  checkConfig(found.manifest, config);
+  if (wanted !== undefined && platformRank(config.platform, wanted) === undefined) {
+    throw platformNotFound(wanted, [config.platform]);
+  }
+  return {
+    manifest: found.manifest,
+    manifestDocument: found.document,
+    indexDigest: found.document.digest === top.digest ? undefined : top.digest,
+    config,
+    configBytes,
+  };
+}
+
+class Resolution {
+  readonly #source: ImageSource;
+  readonly #wanted: Platform;
+  readonly #signal: AbortSignal | undefined;
+
+  constructor(source: ImageSource, wanted: Platform, signal: AbortSignal | undefined) {
+    this.#source = source;
+    this.#wanted = wanted;
+    this.#signal = signal;
+  }
+
+  async open(document: StoredDocument, depth: number): Promise<Found> {
+    const parsed = parseDocument(document.bytes, document.mediaType);
+    if (parsed.kind === 'manifest') return { manifest: parsed, document };
+    if (depth === MAX_INDEX_DEPTH) {
+      throw new PeelError(
+        'ERR_LIMIT_EXCEEDED',
+        `${this.#source.name}: image indexes are nested more than ${MAX_INDEX_DEPTH} deep`,
+        { facts: { digest: document.digest } },
+      );
+    }
+    return this.#choose(parsed, depth);
+  }
+
+  async #choose(index: ImageIndex, depth: number): Promise<Found> {
+    const selection = selectManifest(index.manifests, this.#wanted);
+    if (selection.kind === 'selected') return this.#fetch(selection.descriptor, depth);
+    const [only, ...others] = selection.candidates;
+    if (only !== undefined && others.length === 0) return this.#fetch(only, depth);
+    return this.#chooseByConfig(selection.candidates, depth);
+  }
+
+  /** The platform stands in the configs alone: they are looked at in the order of the index. */
+  async #chooseByConfig(candidates: readonly Descriptor[], depth: number): Promise<Found> {
+    const opened: { readonly found: Found; readonly platform: Platform }[] = [];
+    for (const descriptor of candidates.slice(0, MAX_OPENED_CANDIDATES)) {
+      const found = await this.#fetch(descriptor, depth);
+      const bytes = await this.#source.fetchBlob(found.manifest.config, MAX_CONFIG_SIZE, this.#signal);
+      opened.push({ found, platform: parseConfig(bytes).platform });
+    }
+    const best = selectByPlatform(opened, (item) => item.platform, this.#wanted);
+    if (best !== undefined) return best.found;
+    throw platformNotFound(
+      this.#wanted,
+      opened.map((item) => item.platform),
+    );
+  }
+
+  async #fetch(descriptor: Descriptor, depth: number): Promise<Found> {
+    return this.open(await this.#source.fetchDocument(descriptor, this.#signal), depth + 1);
+  }
+}
