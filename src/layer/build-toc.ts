@@ -1,0 +1,165 @@
+/**
+ * One streaming pass over a layer blob: bytes in order to the native scanner, tar members back, their headers
+ * decoded while the next bytes are scanned. What comes out was proved: the blob is the one that its digest
+ * names, and its tar the one that the diffID names (FAULTS class A).
+ *
+ * Memory: two pieces of the blob in flight, the entries, and about 2 % of the blob for windows.
+ */
+import { PeelError } from '../errors.ts';
+import { createLayerScanner, type ScanResult } from '../native.ts';
+import { compressed, type Digest, uncompressed } from '../units.ts';
+import { type BuildTocOptions, type ExpectedLayer, LayerInput } from './layer-input.ts';
+import type { Checkpoint, Span, Toc } from './toc.ts';
+import { TocBuilder } from './toc-builder.ts';
+
+const SHA256_BYTES = 32;
+
+export interface BuiltToc {
+  readonly toc: Toc;
+  /** Packed sparse windows, back to back; the TOC's checkpoints point into it. */
+  readonly windows: Buffer;
+}
+
+/**
+ * Reads `blob` to its end, or to the first piece that passes `expected.size`.
+ *
+ * @throws PeelError ERR_DIGEST_MISMATCH where the bytes are not the ones that `expected` names, also where that
+ * shows as broken compression first; ERR_LAYER_INVALID, ERR_LIMIT_EXCEEDED or ERR_UNSUPPORTED where they are,
+ * and the layer itself is at fault (facts: layer, and offset where there is one). Errors of `blob` and
+ * `signal` pass unchanged.
+ */
+export async function buildToc(
+  blob: AsyncIterable<Uint8Array>,
+  expected: ExpectedLayer,
+  options: BuildTocOptions = {},
+): Promise<BuiltToc> {
+  const input = new LayerInput(blob, expected, options);
+  try {
+    return await scan(input, expected);
+  } finally {
+    input.close();
+  }
+}
+
+async function scan(input: LayerInput, expected: ExpectedLayer): Promise<BuiltToc> {
+  const builder = new TocBuilder();
+  const scanner = createLayerScanner();
+  try {
+    let result: ScanResult;
+    try {
+      let coming = input.next();
+      for (let piece = await coming; piece !== undefined; piece = await coming) {
+        if (input.isFirst) refuseForeignCompression(piece);
+        const scanned = scanner.write(piece);
+        coming = input.next();
+        // Whichever fails first is reported; the other one must not count as unhandled.
+        coming.catch(() => undefined);
+        builder.add(await scanned);
+      }
+      input.checkSize();
+      const last = await scanner.end();
+      builder.add(last.frames);
+      result = last.result;
+    } catch (error) {
+      throw await explain(error, input, expected);
+    }
+    checkDigests(result, input, expected);
+    return { toc: tocOf(result, builder, expected), windows: result.windows };
+  } finally {
+    scanner.close();
+  }
+}
+
+/**
+ * A failure of the scan means one of two things: the bytes are not the layer, or they are and the layer is
+ * broken. Reads the rest of the blob to say which.
+ */
+async function explain(error: unknown, input: LayerInput, expected: ExpectedLayer): Promise<unknown> {
+  if (!(error instanceof PeelError) || !LAYER_FAULTS.has(error.code)) return error;
+  try {
+    const digest = await input.digestOfAll();
+    if (digest !== expected.digest) return digestMismatch('digest', digest, expected.digest, expected, error);
+  } catch (failure) {
+    return failure;
+  }
+  return new PeelError(error.code, `layer ${expected.digest}: ${error.message}`, {
+    facts: { ...error.facts, layer: expected.digest },
+    cause: error,
+  });
+}
+
+const LAYER_FAULTS: ReadonlySet<string> = new Set([
+  'ERR_LAYER_INVALID',
+  'ERR_LIMIT_EXCEEDED',
+  'ERR_UNSUPPORTED',
+]);
+
+function checkDigests(result: ScanResult, input: LayerInput, expected: ExpectedLayer): void {
+  const digest = expected.digest.startsWith('sha256:') ? result.digest : input.digestSoFar();
+  if (digest !== expected.digest) throw digestMismatch('digest', digest, expected.digest, expected);
+  if (expected.diffID !== undefined && result.diffID !== expected.diffID) {
+    throw digestMismatch('diffID', result.diffID, expected.diffID, expected);
+  }
+}
+
+function digestMismatch(
+  what: 'digest' | 'diffID',
+  got: Digest,
+  want: Digest,
+  expected: ExpectedLayer,
+  cause?: unknown,
+): PeelError {
+  return new PeelError(
+    'ERR_DIGEST_MISMATCH',
+    `layer ${expected.digest}: its bytes have the ${what} ${got}, want ${want}`,
+    {
+      facts: { layer: expected.digest, got, want },
+      cause,
+    },
+  );
+}
+
+/** xz and bzip2 are not layer formats of the specification, but `docker load` takes them. */
+function refuseForeignCompression(piece: Uint8Array): void {
+  const start = Buffer.from(piece.subarray(0, 10)).toString('latin1');
+  const name = start.startsWith('\xfd7zXZ\0') ? 'xz' : /^BZh[1-9]1AY&SY/.test(start) ? 'bzip2' : undefined;
+  if (name === undefined) return;
+  throw new PeelError('ERR_UNSUPPORTED', `it is compressed with ${name}, want gzip, zstd or none`);
+}
+
+function tocOf(result: ScanResult, builder: TocBuilder, expected: ExpectedLayer): Toc {
+  if (result.trailingGarbage > 0) {
+    builder.warn(`${result.trailingGarbage} bytes after the end of the compressed data are ignored`);
+  }
+  return {
+    digest: expected.digest,
+    diffID: result.diffID,
+    compression: result.compression,
+    compressedSize: result.compressedSize,
+    uncompressedSize: result.uncompressedSize,
+    entries: builder.entries,
+    checkpoints: checkpointsOf(result),
+    spans: spansOf(result),
+    warnings: builder.warnings,
+  };
+}
+
+function checkpointsOf({ checkpoints }: ScanResult): Checkpoint[] {
+  return Array.from(checkpoints.bits, (bits, index) => ({
+    compressedOffset: compressed(checkpoints.compressedOffset[index] ?? 0),
+    uncompressedOffset: uncompressed(checkpoints.uncompressedOffset[index] ?? 0),
+    bits,
+    windowOffset: checkpoints.windowOffset[index] ?? 0,
+    windowLength: checkpoints.windowLength[index] ?? 0,
+  }));
+}
+
+function spansOf({ spans }: ScanResult): Span[] {
+  return Array.from(spans.checkpoint, (checkpoint, index) => ({
+    start: uncompressed(spans.start[index] ?? 0),
+    end: uncompressed(spans.end[index] ?? 0),
+    checkpoint,
+    compressedEnd: compressed(spans.compressedEnd[index] ?? 0),
+    sha256: spans.sha256.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES),
+  }));
+}

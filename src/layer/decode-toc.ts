@@ -1,0 +1,234 @@
+/**
+ * Stored bytes → TOC. The seal is checked first; nothing after it is trusted either, since a file may be sealed
+ * well and still be wrong (another program's, a bug of an older version): counts and lengths are bounded by the
+ * bytes there are, and the invariants that readers rely on are checked.
+ */
+import { createHash } from 'node:crypto';
+import type { ByteString, Digest } from '../units.ts';
+import { compressed, uncompressed } from '../units.ts';
+import { ByteReader, StoredFormError } from './byte-reader.ts';
+import { MAX_PATH } from './clean-path.ts';
+import type { Checkpoint, Entry, Span, SparsePiece } from './toc.ts';
+import {
+  COMPRESSIONS,
+  ENTRY_TYPES,
+  HAS_NEGATIVE_TIME,
+  HAS_NSEC,
+  HAS_SAME_TIME,
+  HAS_SPARSE,
+  HAS_XATTRS,
+  SECTION_COUNT,
+  type SealedToc,
+  SHA256_BYTES,
+  SMALLEST_CHECKPOINT,
+  SMALLEST_ENTRY,
+  SMALLEST_SPAN,
+  TOC_HEADER_BYTES,
+  TOC_MAGIC,
+  TOC_VERSION,
+  TYPE_BITS,
+} from './toc-format.ts';
+import { checkInvariants } from './toc-invariants.ts';
+
+/** @throws StoredFormError for anything but what `encodeToc` of this version writes. */
+export function decodeToc(file: Buffer): SealedToc {
+  if (file.length < TOC_HEADER_BYTES + SHA256_BYTES) throw new StoredFormError('cut short');
+  if (file.toString('latin1', 0, TOC_MAGIC.length) !== TOC_MAGIC) throw new StoredFormError('not a TOC');
+  const version = file.readUInt32LE(8);
+  if (version !== TOC_VERSION) throw new StoredFormError(`version ${version}, want ${TOC_VERSION}`);
+  const end = file.length - SHA256_BYTES;
+  const seal = createHash('sha256').update(file.subarray(0, end)).digest();
+  if (!seal.equals(file.subarray(end))) throw new StoredFormError('its seal does not match');
+
+  const [identity, spans, xattrs, entries] = sectionsOf(file, end);
+  const head = decodeIdentity(identity);
+  const { checkpoints, windowDigests, spanList } = decodeSpans(spans);
+  const toc = {
+    digest: head.digest,
+    diffID: head.diffID,
+    compression: head.compression,
+    compressedSize: head.compressedSize,
+    uncompressedSize: head.uncompressedSize,
+    entries: decodeEntries(entries, decodeXattrs(xattrs)),
+    checkpoints,
+    spans: spanList,
+    warnings: head.warnings,
+  };
+  checkInvariants(toc);
+  return { toc, windowsDigest: head.windowsDigest, windowDigests };
+}
+
+function sectionsOf(file: Buffer, end: number): [ByteReader, ByteReader, ByteReader, ByteReader] {
+  if (file.readUInt32LE(12) !== SECTION_COUNT) throw new StoredFormError('an unknown number of sections');
+  let start = TOC_HEADER_BYTES;
+  const next = (index: number): ByteReader => {
+    const length = file.readUInt32LE(16 + 4 * index);
+    if (length > end - start) throw new StoredFormError(`a section of ${length} bytes, ${end - start} left`);
+    const section = new ByteReader(file, start, start + length);
+    start += length;
+    return section;
+  };
+  const sections: [ByteReader, ByteReader, ByteReader, ByteReader] = [next(0), next(1), next(2), next(3)];
+  if (start !== end) throw new StoredFormError(`${end - start} bytes left over`);
+  return sections;
+}
+
+function decodeIdentity(reader: ByteReader) {
+  const digest = reader.text() as string as Digest;
+  const diffID = reader.text() as string as Digest;
+  const compression = COMPRESSIONS[reader.byte()];
+  if (compression === undefined) throw new StoredFormError('an unknown compression');
+  const compressedSize = reader.number();
+  const uncompressedSize = reader.number();
+  const windowsDigest = Buffer.from(reader.raw(SHA256_BYTES));
+  const warnings: string[] = [];
+  for (let left = reader.count(1); left > 0; left--) warnings.push(reader.bytes().toString('utf8'));
+  reader.end();
+  return { digest, diffID, compression, compressedSize, uncompressedSize, windowsDigest, warnings };
+}
+
+function decodeSpans(reader: ByteReader) {
+  const checkpoints: Checkpoint[] = [];
+  const windowDigests: (Buffer | undefined)[] = [];
+  let compressedOffset = 0;
+  let uncompressedOffset = 0;
+  for (let left = reader.count(SMALLEST_CHECKPOINT); left > 0; left--) {
+    compressedOffset += reader.number();
+    uncompressedOffset += reader.number();
+    const bits = reader.byte();
+    const windowLength = reader.number();
+    const windowOffset = reader.number();
+    windowDigests.push(windowLength === 0 ? undefined : Buffer.from(reader.raw(SHA256_BYTES)));
+    checkpoints.push({
+      compressedOffset: compressed(compressedOffset),
+      uncompressedOffset: uncompressed(uncompressedOffset),
+      bits,
+      windowOffset,
+      windowLength,
+    });
+  }
+  const spanList: Span[] = [];
+  const count = reader.count(SMALLEST_SPAN);
+  // One allocation for all sums: views into the file would keep the whole of it in memory.
+  const sums = Buffer.alloc(count * SHA256_BYTES);
+  let start = 0;
+  let checkpoint = 0;
+  let compressedEnd = 0;
+  for (let index = 0; index < count; index++) {
+    const end = start + reader.number();
+    checkpoint += reader.number();
+    compressedEnd += reader.number();
+    const sha256 = sums.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
+    sha256.set(reader.raw(SHA256_BYTES));
+    spanList.push({
+      start: uncompressed(start),
+      end: uncompressed(end),
+      checkpoint,
+      compressedEnd: compressed(compressedEnd),
+      sha256,
+    });
+    start = end;
+  }
+  reader.end();
+  return { checkpoints, windowDigests, spanList };
+}
+
+type Xattrs = ReadonlyMap<ByteString, Buffer>;
+
+function decodeXattrs(reader: ByteReader): Xattrs[] {
+  const sets: Xattrs[] = [];
+  for (let left = reader.count(1); left > 0; left--) {
+    const set = new Map<ByteString, Buffer>();
+    for (let pairs = reader.count(2); pairs > 0; pairs--) {
+      const name = reader.text();
+      set.set(name, Buffer.from(reader.bytes()));
+    }
+    sets.push(set);
+  }
+  reader.end();
+  return sets;
+}
+
+function decodeEntries(reader: ByteReader, xattrSets: readonly Xattrs[]): Entry[] {
+  const entries: Entry[] = [];
+  const path = new PathReader();
+  let mtimeSec = 0;
+  let mtimeNsec = 0;
+  let dataOffset = 0;
+  for (let left = reader.count(SMALLEST_ENTRY); left > 0; left--) {
+    const bits = reader.byte();
+    const type = ENTRY_TYPES[bits & TYPE_BITS];
+    if (type === undefined) throw new StoredFormError('an unknown type of entry');
+    const entryPath = path.read(reader);
+    const mode = reader.number();
+    const uid = reader.number();
+    const gid = reader.number();
+    if ((bits & HAS_SAME_TIME) === 0) {
+      const seconds = reader.number();
+      mtimeSec = (bits & HAS_NEGATIVE_TIME) === 0 ? seconds : -seconds;
+      mtimeNsec = (bits & HAS_NSEC) === 0 ? 0 : reader.uint32();
+    }
+    const xattrs = (bits & HAS_XATTRS) === 0 ? undefined : xattrSets[reader.number()];
+    if (xattrs === undefined && (bits & HAS_XATTRS) !== 0) throw new StoredFormError('unknown xattrs');
+    let size = 0;
+    let target: ByteString | undefined;
+    let rdev: [number, number] | undefined;
+    let sparse: SparsePiece[] | undefined;
+    let entryOffset = 0;
+    if (type === 'file') {
+      size = reader.number();
+      dataOffset += reader.number();
+      entryOffset = dataOffset;
+      if ((bits & HAS_SPARSE) !== 0) sparse = readSparse(reader);
+    } else if (type === 'symlink' || type === 'hardlink') {
+      target = reader.text();
+      size = type === 'symlink' ? target.length : 0;
+    } else if (type === 'char' || type === 'block') {
+      rdev = [reader.number(), reader.number()];
+    }
+    entries.push({
+      path: entryPath,
+      type,
+      mode,
+      uid,
+      gid,
+      size,
+      mtimeSec,
+      mtimeNsec,
+      target,
+      rdev,
+      xattrs,
+      dataOffset: uncompressed(entryOffset),
+      sparse,
+    });
+  }
+  reader.end();
+  return entries;
+}
+
+function readSparse(reader: ByteReader): SparsePiece[] {
+  const pieces: SparsePiece[] = [];
+  let end = 0;
+  for (let left = reader.count(2); left > 0; left--) {
+    const offset = end + reader.number();
+    const length = reader.number();
+    pieces.push({ offset, length });
+    end = offset + length;
+  }
+  return pieces;
+}
+
+/** Paths that are written as what they share with the one before, and the rest. */
+class PathReader {
+  readonly #scratch = Buffer.alloc(MAX_PATH);
+  #length = 0;
+
+  read(reader: ByteReader): ByteString {
+    const shared = reader.number();
+    const rest = reader.number();
+    if (shared > this.#length || shared + rest > MAX_PATH) throw new StoredFormError('a path out of bounds');
+    this.#scratch.set(reader.raw(rest), shared);
+    this.#length = shared + rest;
+    return this.#scratch.toString('latin1', 0, this.#length) as ByteString;
+  }
+}

@@ -1,0 +1,210 @@
+/**
+ * TOCs on disk, two files a layer: `toc` (docs/TOC-FORMAT.md), read at once, and `windows`, of which a reader
+ * takes the one window it needs. Both are replaced whole, by rename after fsync (FAULTS X1): at any moment a
+ * reader finds the old pair, the new pair, or two files that do not belong together, which it notices by the
+ * digest in both.
+ *
+ * Whatever is damaged, of another version or not ours counts as absent, and the layer is indexed again. A cache
+ * that cannot be written costs the next process an indexing pass, never this one its image (P12).
+ */
+import { createHash } from 'node:crypto';
+import { type FileHandle, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { PeelError, systemCodeOf } from '../errors.ts';
+import { log } from '../log.ts';
+import type { Digest } from '../units.ts';
+import { StoredFormError } from './byte-reader.ts';
+import { decodeToc } from './decode-toc.ts';
+import { encodeToc, encodeWindowsHeader, sealToc } from './encode-toc.ts';
+import { openStored, prepareFolder, readAt, replaceStored, syncFolder } from './stored-file.ts';
+import type { Toc } from './toc.ts';
+import { type SealedToc, WINDOWS_HEADER_BYTES } from './toc-format.ts';
+
+/** Names in a layer's folder of the cache. */
+export const TOC_FILE = 'toc';
+export const WINDOWS_FILE = 'windows';
+
+/** Five million entries with long names stay below; a larger file is not read to find out what it is. */
+const MAX_TOC_BYTES = 1024 ** 3;
+
+/** A TOC with its windows at hand. */
+export interface StoredToc {
+  readonly toc: Toc;
+  /**
+   * The packed window of a checkpoint, verified; undefined for a checkpoint without one.
+   * @throws PeelError ERR_CACHE where the file lost or changed it: the layer is then indexed again by the next
+   * process that opens it.
+   */
+  readWindow(checkpoint: number): Promise<Buffer | undefined>;
+  /** Idempotent. Windows cannot be read after it. */
+  close(): Promise<void>;
+}
+
+export class TocStore {
+  readonly #directoryOf: (digest: Digest) => string;
+
+  /** `directoryOf` names a layer's folder in the cache; it need not exist. */
+  constructor(directoryOf: (digest: Digest) => string) {
+    this.#directoryOf = directoryOf;
+  }
+
+  /** undefined where there is none that can be used; never fails. */
+  async load(digest: Digest): Promise<StoredToc | undefined> {
+    const folder = this.#directoryOf(digest);
+    try {
+      const sealed = await loadToc(path.join(folder, TOC_FILE), digest);
+      if (sealed === undefined) return undefined;
+      const windows = await openWindows(path.join(folder, WINDOWS_FILE), sealed);
+      return new TocOnDisk(sealed, windows, folder);
+    } catch (error) {
+      log().warn(
+        { layer: digest, reason: reasonOf(error) },
+        'stored TOC cannot be used, the layer is indexed again',
+      );
+      return undefined;
+    }
+  }
+
+  /** Never fails for reasons of the disk: the windows stay in memory then. */
+  async save(toc: Toc, windows: Buffer): Promise<StoredToc> {
+    const sealed = sealToc(toc, windows);
+    const tocBytes = encodeToc(sealed);
+    const folder = this.#directoryOf(toc.digest);
+    let file: FileHandle | undefined;
+    try {
+      await prepareFolder(folder);
+      file = await replaceStored(folder, WINDOWS_FILE, [encodeWindowsHeader(sealed), windows]);
+      const tocFile = await replaceStored(folder, TOC_FILE, [tocBytes]);
+      await tocFile.close();
+      await syncFolder(folder);
+      return new TocOnDisk(sealed, file, folder);
+    } catch (error) {
+      await file?.close();
+      log().warn(
+        { layer: toc.digest, reason: reasonOf(error) },
+        'TOC cannot be stored, the next run indexes the layer again',
+      );
+      return new TocInMemory(sealed, windows);
+    }
+  }
+}
+
+async function loadToc(file: string, digest: Digest): Promise<SealedToc | undefined> {
+  const handle = await openStored(file);
+  if (handle === undefined) return undefined;
+  try {
+    const { size } = await handle.stat();
+    if (size > MAX_TOC_BYTES) throw new StoredFormError(`${size} bytes long`);
+    const bytes = await readAt(handle, 0, size);
+    const sealed = decodeToc(bytes);
+    if (sealed.toc.digest !== digest) throw new StoredFormError(`the TOC of layer ${sealed.toc.digest}`);
+    return sealed;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Only the header is read: listing an image takes no window. */
+async function openWindows(file: string, sealed: SealedToc): Promise<FileHandle> {
+  const handle = await openStored(file);
+  if (handle === undefined) throw new StoredFormError('no windows beside it');
+  try {
+    const header = await readAt(handle, 0, WINDOWS_HEADER_BYTES);
+    if (!header.equals(encodeWindowsHeader(sealed)))
+      throw new StoredFormError('the windows beside it are not its own');
+    const { size } = await handle.stat();
+    for (const { windowOffset, windowLength } of sealed.toc.checkpoints) {
+      if (WINDOWS_HEADER_BYTES + windowOffset + windowLength > size) {
+        throw new StoredFormError('the windows beside it are cut short');
+      }
+    }
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+class TocOnDisk implements StoredToc {
+  readonly toc: Toc;
+  readonly #digests: SealedToc['windowDigests'];
+  readonly #windows: FileHandle;
+  readonly #folder: string;
+  #closing: Promise<void> | undefined;
+
+  constructor(sealed: SealedToc, windows: FileHandle, folder: string) {
+    this.toc = sealed.toc;
+    this.#digests = sealed.windowDigests;
+    this.#windows = windows;
+    this.#folder = folder;
+  }
+
+  async readWindow(checkpoint: number): Promise<Buffer | undefined> {
+    const { windowOffset, windowLength } = checkpointOf(this.toc, checkpoint);
+    if (windowLength === 0) return undefined;
+    if (this.#closing !== undefined) {
+      throw new PeelError(
+        'ERR_CACHE',
+        `layer ${this.toc.digest}: a window was asked for after the TOC was closed`,
+      );
+    }
+    let problem: string;
+    try {
+      const window = await readAt(this.#windows, WINDOWS_HEADER_BYTES + windowOffset, windowLength);
+      if (isWhole(window, this.#digests[checkpoint])) return window;
+      problem = window.length < windowLength ? 'is cut short' : 'does not have its digest';
+    } catch (error) {
+      problem = `cannot be read (${reasonOf(error)})`;
+    }
+    await this.#forget();
+    throw new PeelError(
+      'ERR_CACHE',
+      `layer ${this.toc.digest}: window ${checkpoint} of its stored TOC ${problem}; the layer is indexed again when the image is next opened`,
+      { facts: { layer: this.toc.digest, checkpoint } },
+    );
+  }
+
+  /** The next process builds the TOC anew. */
+  async #forget(): Promise<void> {
+    await rm(path.join(this.#folder, TOC_FILE), { force: true }).catch(() => undefined);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#windows.close();
+    return this.#closing;
+  }
+}
+
+class TocInMemory implements StoredToc {
+  readonly toc: Toc;
+  #windows: Buffer;
+
+  constructor(sealed: SealedToc, windows: Buffer) {
+    this.toc = sealed.toc;
+    this.#windows = windows;
+  }
+
+  async readWindow(checkpoint: number): Promise<Buffer | undefined> {
+    const { windowOffset, windowLength } = checkpointOf(this.toc, checkpoint);
+    if (windowLength === 0) return undefined;
+    return this.#windows.subarray(windowOffset, windowOffset + windowLength);
+  }
+
+  async close(): Promise<void> {
+    this.#windows = Buffer.alloc(0);
+  }
+}
+
+function checkpointOf(toc: Toc, index: number) {
+  const checkpoint = toc.checkpoints[index];
+  if (checkpoint === undefined) throw new RangeError(`no checkpoint ${index} of ${toc.checkpoints.length}`);
+  return checkpoint;
+}
+
+function isWhole(window: Buffer, digest: Buffer | undefined): boolean {
+  return digest !== undefined && createHash('sha256').update(window).digest().equals(digest);
+}
+
+function reasonOf(error: unknown): string {
+  return systemCodeOf(error) ?? (error instanceof Error ? error.message : String(error));
+}
