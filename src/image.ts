@@ -114,8 +114,9 @@ export class Image {
   readonly #memory = new MemoryCache();
   readonly #tocStore: TocStore;
   readonly #closing = new AbortController();
-  readonly #tocs = new Map<number, Promise<StoredToc>>();
-  readonly #readers = new Map<number, Promise<LayerReader>>();
+  /** By digest: a layer that stands twice in the manifest is one layer (E147). */
+  readonly #tocs = new Map<Digest, Promise<StoredToc>>();
+  readonly #readers = new Map<Digest, Promise<LayerReader>>();
   readonly #slots: Semaphore;
   #tree: Promise<Tree> | undefined;
 
@@ -184,8 +185,12 @@ export class Image {
 
   /** The TOC where the cache has it: never indexes. */
   async storedLayerToc(layer: number): Promise<Toc | undefined> {
-    const pending = this.#tocs.get(layer) ?? this.#loadToc(layer);
-    return (await pending)?.toc;
+    const { digest } = this.#layerAt(layer).descriptor;
+    const pending = this.#tocs.get(digest);
+    if (pending !== undefined) return (await pending).toc;
+    const stored = await this.#tocStore.load(digest);
+    await stored?.close();
+    return stored?.toc;
   }
 
   /** Bytes of a file's stored content that are in the cache. */
@@ -235,7 +240,7 @@ export class Image {
   }
 
   #openReader(layer: number): Promise<LayerReader> {
-    return once(this.#readers, layer, async () => {
+    return once(this.#readers, this.#layerAt(layer).descriptor.digest, async () => {
       const stored = await this.#openToc(layer);
       return new LayerReader({
         stored,
@@ -247,18 +252,16 @@ export class Image {
     });
   }
 
-  #openToc(layer: number): Promise<StoredToc> {
-    return once(this.#tocs, layer, async () => (await this.#loadToc(layer)) ?? this.#indexLayer(layer));
-  }
-
-  /** The TOC in the cache. It must be of this very image: same size, same diffID (E144, E145). */
-  async #loadToc(layer: number): Promise<StoredToc | undefined> {
+  /** From the cache, or by indexing. It must be of this very image: same size, same diffID (E144, E145). */
+  async #openToc(layer: number): Promise<StoredToc> {
     const { descriptor, diffID } = this.#layerAt(layer);
-    const stored = await this.#tocStore.load(descriptor.digest);
-    if (stored === undefined) return undefined;
+    const stored = await once(
+      this.#tocs,
+      descriptor.digest,
+      async () => (await this.#tocStore.load(descriptor.digest)) ?? this.#indexLayer(layer),
+    );
     const { toc } = stored;
     if (toc.diffID === diffID && toc.compressedSize === descriptor.size) return stored;
-    await stored.close();
     throw new PeelError(
       'ERR_DIGEST_MISMATCH',
       `layer ${layer} (${descriptor.digest}) of ${this.name}: has diffID ${toc.diffID} and ${toc.compressedSize} bytes, the image says ${diffID} and ${descriptor.size} bytes`,
@@ -311,8 +314,8 @@ async function* wholeBlob(blob: BlobSource, signal: AbortSignal): AsyncGenerator
 
 /** The value under `key`, made on first use; a failure is forgotten, so that the next use tries again. */
 function once<Value>(
-  made: Map<number, Promise<Value>>,
-  key: number,
+  made: Map<Digest, Promise<Value>>,
+  key: Digest,
   make: () => Promise<Value>,
 ): Promise<Value> {
   let value = made.get(key);
