@@ -5,7 +5,7 @@
  * Commands never touch process.*: what they need of the process comes in the Context, so that a test can
  * run one with an output of its own.
  */
-import type { Image } from './opened-image.ts';
+import type { Image } from '../image.ts';
 import type { Output } from './output.ts';
 import type { Progress } from './progress.ts';
 import type { Settings } from './settings.ts';
@@ -64,11 +64,13 @@ export interface Command<Options extends OptionTable = OptionTable> {
   /** Fewest and most positionals; the command line is refused (exit 2) before `run` otherwise. */
   readonly minArgs: number;
   readonly maxArgs: number;
+  /** The command listens to SIGINT and SIGTERM itself, and `signal` never aborts. */
+  readonly ownSignals?: boolean;
   /** Resolves with the exit status. A PeelError thrown is printed as one line and gives its own status. */
   run(context: Context<Options>): Promise<number>;
 }
 
 /** Declares a command: inside `run`, `flags` has the types that the option table says. */
 export function defineCommand<const Options extends OptionTable>(command: Command<Options>): Command {
-  return command as unknown as Command;
+  return command;
 }

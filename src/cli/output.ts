@@ -44,6 +44,11 @@ export class StreamOutput implements Output {
     });
   }
 
+  /** Why writing failed, EPIPE where the reader has gone. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
   get columns(): number {
     return this.#stream.columns ?? 80;
   }
@@ -62,7 +67,11 @@ export class StreamOutput implements Output {
     this.#parts = [];
     this.#gathered = 0;
     await new Promise<void>((resolve, reject) => {
-      this.#stream.write(bytes, (error) => (error ? reject(error) : resolve()));
+      this.#stream.write(bytes, (error) => {
+        if (!error) return resolve();
+        this.#failure ??= error;
+        return reject(this.#failure);
+      });
     });
   }
 }

@@ -1,0 +1,59 @@
+/** Opens images with the settings of the command line, and closes them when the command has ended. */
+import { type Image, openImage } from '../image.ts';
+import { parsePlatform } from '../reference/platform.ts';
+import type { Progress } from './progress.ts';
+import type { Settings } from './settings.ts';
+import { VERSION } from './version.ts';
+
+/** A connection that does not close in this time is left to the end of the process. */
+const CLOSE_MS = 2_000;
+
+export class ImageOpener {
+  readonly #settings: Settings;
+  readonly #env: NodeJS.ProcessEnv;
+  readonly #signal: AbortSignal;
+  readonly #progress: Progress;
+  readonly #opened: Image[] = [];
+
+  constructor(settings: Settings, env: NodeJS.ProcessEnv, signal: AbortSignal, progress: Progress) {
+    this.#settings = settings;
+    this.#env = env;
+    this.#signal = signal;
+    this.#progress = progress;
+  }
+
+  async open(name: string): Promise<Image> {
+    const settings = this.#settings;
+    const image = await openImage(name, {
+      platform: settings.platform === undefined ? undefined : parsePlatform(settings.platform),
+      cacheDir: settings.cacheDir,
+      cacheLimits: { maxSize: settings.cacheMaxSize, minFreeShare: settings.cacheMinFree },
+      offline: settings.offline,
+      source: {
+        registry: {
+          plainHttp: settings.plainHttp,
+          tlsCa: settings.tlsCa,
+          tlsSkipVerify: settings.tlsSkipVerify,
+          authfile: settings.authfile,
+          env: this.#env,
+          userAgent: `peel/${VERSION}`,
+        },
+      },
+      onProgress: (progress) => this.#progress.layerProgress(progress),
+      signal: this.#signal,
+    });
+    this.#opened.push(image);
+    return image;
+  }
+
+  /** Closes all; never fails, never waits long. */
+  async close(): Promise<void> {
+    const closing = Promise.allSettled(this.#opened.splice(0).map((image) => image.close()));
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, CLOSE_MS);
+    });
+    await Promise.race([closing, late]);
+    clearTimeout(timer);
+  }
+}

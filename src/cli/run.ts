@@ -1,0 +1,183 @@
+/**
+ * One run of the program: from the words of the command line to the exit status.
+ *
+ *   words ─► command, options ─► settings ─► context ─► command.run ─► status
+ *                 │                                         │
+ *                 └──── PeelError ──► one line on stderr ◄──┘
+ */
+import { isatty } from 'node:tty';
+import { EXIT_STATUS_OF, PeelError, systemCodeOf } from '../errors.ts';
+import { checkPositionals, flagsOf, parseOptions, splitCommandLine } from './arguments.ts';
+import type { Command, Context, OptionTable } from './command.ts';
+import { findCommand, unknownCommand } from './commands.ts';
+import { readConfigFile } from './config-file.ts';
+import { describeError, describeStack } from './error-report.ts';
+import { GLOBAL_OPTIONS } from './global-options.ts';
+import { formatHelp } from './help.ts';
+import { startLog } from './log-output.ts';
+import { ImageOpener } from './open-images.ts';
+import { type Output, StreamOutput } from './output.ts';
+import { progressOn } from './progress.ts';
+import { quoteText } from './quote.ts';
+import { configFileOf, mergeSettings, type Settings, wantsColor } from './settings.ts';
+import { VERSION } from './version.ts';
+
+/** What a run needs of the process it runs in. */
+export interface Surroundings {
+  /** Without node and script. */
+  readonly argv: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+  /** Calls back at each SIGINT and SIGTERM; returns what ends that. */
+  readonly onInterrupt: (callback: (signal: NodeJS.Signals) => void) => () => void;
+  /** Ends the process at once: for a second interrupt. */
+  readonly exit: (status: number) => never;
+}
+
+/** Options that stand alone, without a command. */
+const TOP_OPTIONS = {
+  ...GLOBAL_OPTIONS,
+  version: { type: 'boolean', short: 'V', summary: 'the version' },
+  help: { type: 'boolean', short: 'h', summary: 'this help' },
+} as const satisfies OptionTable;
+
+const HELP_OPTION = { help: { type: 'boolean', summary: 'help of this command' } } as const;
+
+/** Resolves with the exit status; never rejects. */
+export async function runCommandLine(surroundings: Surroundings): Promise<number> {
+  const { env } = surroundings;
+  const stderr = outputOn(surroundings.stderr, false, false);
+  let settings: Settings | undefined;
+  let stdout = outputOn(surroundings.stdout, true, false);
+  try {
+    const line = await parseCommandLine(surroundings.argv);
+    settings = mergeSettings(line.globals, env, await readConfigFile(configFileOf(env)));
+    const hasColor = wantsColor(settings.color, env, stdout.isTerminal);
+    stdout = outputOn(surroundings.stdout, true, hasColor);
+    if (line.print !== undefined) {
+      await stdout.write(line.print);
+      await stdout.flush();
+      return 0;
+    }
+    return await runCommand(line, settings, { stdout, stderr }, surroundings);
+  } catch (error) {
+    // The reader of standard output has gone (`peel ls | head`): it got what it wanted.
+    if (systemCodeOf(error) === 'EPIPE' && stdout.failure === error) return 0;
+    return await reportError(error, settings, stderr);
+  }
+}
+
+interface CommandLine {
+  readonly command: Command;
+  readonly args: readonly string[];
+  readonly flags: Record<string, unknown>;
+  readonly globals: ReadonlyMap<string, true | string | readonly string[]>;
+  /** Help or version: printed in place of a run. */
+  readonly print: string | undefined;
+}
+
+async function parseCommandLine(argv: readonly string[]): Promise<CommandLine> {
+  const { leading, name, rest } = splitCommandLine(argv, TOP_OPTIONS);
+  const top = parseOptions(leading, TOP_OPTIONS);
+  const wantsVersion = top.values.has('version');
+  const wantsHelp =
+    top.values.has('help') || (name === undefined && !wantsVersion && argv.length > 0 && top.values.size > 0);
+  if (name === undefined && !wantsVersion && !wantsHelp) {
+    throw new PeelError('ERR_USAGE', "no command; 'peel help' lists them");
+  }
+  const commandName = wantsHelp || wantsVersion || name === undefined ? 'help' : name;
+  const command = await findCommand(commandName);
+  if (command === undefined) throw unknownCommand(commandName);
+  const isTopOnly = wantsHelp || wantsVersion;
+  const table = { ...HELP_OPTION, ...GLOBAL_OPTIONS, ...command.options };
+  const { values, positionals } = parseOptions(isTopOnly ? [] : rest, table);
+  const asksForHelp = values.has('help');
+  if (!asksForHelp) checkPositionals(command, positionals);
+  const globals = new Map([...top.values, ...values].filter(([key]) => Object.hasOwn(GLOBAL_OPTIONS, key)));
+  return {
+    command,
+    args: positionals,
+    flags: flagsOf(values, command.options),
+    globals,
+    print: wantsVersion ? `peel ${VERSION}\n` : asksForHelp ? formatHelp(command) : undefined,
+  };
+}
+
+async function runCommand(
+  line: CommandLine,
+  settings: Settings,
+  outputs: { stdout: StreamOutput; stderr: StreamOutput },
+  surroundings: Surroundings,
+): Promise<number> {
+  const { stdout, stderr } = outputs;
+  const progress = progressOn(stderr, settings.progress, settings.quiet);
+  const say = async (text: string): Promise<void> => {
+    progress.clear();
+    await stderr.write(text);
+  };
+  startLog(settings.logLevel, settings.quiet, (record) => {
+    say(record).catch(() => {});
+  });
+  const interruption = listenForInterrupts(line.command, surroundings);
+  const images = new ImageOpener(settings, surroundings.env, interruption.signal, progress);
+  const context: Context = {
+    args: line.args,
+    flags: line.flags as Context['flags'],
+    stdout,
+    stderr,
+    settings,
+    signal: interruption.signal,
+    env: surroundings.env,
+    progress,
+    openImage: (name) => images.open(name),
+    warn: async (message) => {
+      if (!settings.quiet) await say(`peel: warning: ${quoteText(message)}\n`);
+    },
+  };
+  try {
+    // A command that waits for something deaf to the signal is left behind: the process ends.
+    const status = await Promise.race([line.command.run(context), interruption.interrupted]);
+    await stdout.flush();
+    return status;
+  } finally {
+    progress.clear();
+    await images.close();
+    interruption.end();
+  }
+}
+
+/** A signal that aborts at the first SIGINT or SIGTERM; the second one ends the process at once. */
+function listenForInterrupts(
+  command: Command,
+  surroundings: Surroundings,
+): { signal: AbortSignal; interrupted: Promise<never>; end: () => void } {
+  const controller = new AbortController();
+  const interrupted = new Promise<never>((_, reject) => {
+    controller.signal.addEventListener('abort', () => reject(controller.signal.reason as Error), {
+      once: true,
+    });
+  });
+  interrupted.catch(() => {});
+  if (command.ownSignals === true) return { signal: controller.signal, interrupted, end: () => {} };
+  const end = surroundings.onInterrupt((signal) => {
+    if (controller.signal.aborted) surroundings.exit(EXIT_STATUS_OF.ERR_INTERRUPTED);
+    controller.abort(new PeelError('ERR_INTERRUPTED', `interrupted by ${signal}`));
+  });
+  return { signal: controller.signal, interrupted, end };
+}
+
+async function reportError(error: unknown, settings: Settings | undefined, stderr: Output): Promise<number> {
+  const report = describeError(error);
+  const isDebugging = settings?.logLevel === 'debug' || settings?.logLevel === 'trace';
+  try {
+    await stderr.write(`${report.line}\n${isDebugging ? describeStack(error) : ''}`);
+  } catch {
+    // Nobody can be told; the status still says it.
+  }
+  return report.status;
+}
+
+function outputOn(stream: NodeJS.WriteStream, gather: boolean, hasColor: boolean): StreamOutput {
+  return new StreamOutput(stream, { isTerminal: isatty(stream.fd), hasColor, gather });
+}
