@@ -46,9 +46,9 @@ function answersNotConnected(mountPoint: string): Promise<boolean> {
       child.unref();
       resolve(false);
     }, PROBE_DEADLINE_MS);
-    const done = (isDead: boolean): void => {
+    const done = (isGone: boolean): void => {
       clearTimeout(timer);
-      resolve(isDead);
+      resolve(isGone);
     };
     child.on('error', () => done(false));
     child.on('close', () => done(message.includes('Transport endpoint is not connected')));

@@ -1,0 +1,258 @@
+/**
+ * `peel mount`: shows an image as a folder. In the background by default: this process starts itself again
+ * (src/fuse/background.ts), waits until the mount answers and prints where it is.
+ */
+import { mkdirSync, rmSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { EXIT_STATUS_OF, PeelError } from '../../errors.ts';
+import type { SymlinkPolicy } from '../../filesystem/filesystem.ts';
+import { mountInBackground, ReadyPipe } from '../../fuse/background.ts';
+import { isDead } from '../../fuse/dead-mounts.ts';
+import { openRuntimeDir, readRecords } from '../../fuse/mount-records.ts';
+import { MOUNT_TYPE, readMountTable } from '../../fuse/mount-table.ts';
+import { listenForInterruption, serve } from '../../fuse/serve.ts';
+import { configureLog } from '../../log.ts';
+import { type MountedImage, type MountImageOptions, mountImage } from '../../mount.ts';
+import { type Context, defineCommand } from '../command.ts';
+import { EntryWriter } from '../json-output.ts';
+import { parseMountOptions } from '../mount-options.ts';
+import { quoteText } from '../quote.ts';
+import { formatTable } from '../table.ts';
+
+const OPTIONS = {
+  foreground: { type: 'boolean', short: 'f', summary: 'stay in the foreground, log to standard error' },
+  option: {
+    type: 'string',
+    short: 'o',
+    multiple: true,
+    value: 'OPT,...',
+    summary: 'allow_other, suid, dev, nonempty, uid=N, gid=N',
+  },
+  symlinks: {
+    type: 'string',
+    value: 'raw|contain',
+    summary: 'link targets as in the image, or kept inside the mount (default: raw)',
+  },
+  timeout: {
+    type: 'string',
+    value: 'S',
+    summary: 'seconds until the mount must answer, once the image is indexed (default: 30)',
+  },
+  'read-timeout': {
+    type: 'string',
+    value: 'S',
+    summary: 'seconds until a read without bytes ends with EIO; 0 waits for ever (default: 60)',
+  },
+} as const;
+
+type MountContext = Context<typeof OPTIONS>;
+
+const DEFAULT_TIMEOUT_S = 30;
+const DEFAULT_READ_TIMEOUT_S = 60;
+/** setTimeout takes 31 bits of milliseconds. */
+const MAX_TIMEOUT_S = 2_000_000;
+
+export const mount = defineCommand({
+  name: 'mount',
+  summary: 'show an image as a read-only folder',
+  usage: ['[-f] [-o OPT,...] IMAGE [DIR]', ''],
+  details: [
+    'Without DIR a folder below the runtime folder is made. The mount point is printed once it answers. Without IMAGE the mounts there are get listed.',
+    'The mount is ro,nosuid,nodev,noatime,default_permissions. TERM and INT unmount it, HUP reads credentials again, USR1 logs statistics.',
+  ],
+  options: OPTIONS,
+  minArgs: 0,
+  maxArgs: 2,
+  ownSignals: true,
+  async run(context) {
+    const [name, place] = context.args;
+    if (name === undefined) return listMounts(context);
+    const options = readOptions(context);
+    const pipe = ReadyPipe.inherited(context.env);
+    if (pipe !== undefined) return serveInBackground(context, name, place, options, pipe);
+    return context.flags.foreground
+      ? serveInForeground(context, name, place, options)
+      : startInBackground(context, options);
+  },
+});
+
+interface MountOptions {
+  readonly mount: MountImageOptions;
+  readonly timeoutMs: number;
+}
+
+function readOptions(context: MountContext): MountOptions {
+  const { flags, settings } = context;
+  const symlinks = flags.symlinks ?? 'raw';
+  if (symlinks !== 'raw' && symlinks !== 'contain') {
+    throw new PeelError('ERR_USAGE', `--symlinks: '${symlinks}' is neither raw nor contain`);
+  }
+  return {
+    timeoutMs: seconds(flags.timeout, '--timeout', DEFAULT_TIMEOUT_S, 1) * 1000,
+    mount: {
+      ...parseMountOptions(flags.option),
+      symlinks: symlinks satisfies SymlinkPolicy,
+      readTimeoutMs: seconds(flags['read-timeout'], '--read-timeout', DEFAULT_READ_TIMEOUT_S, 0) * 1000,
+      runtimeDir: openRuntimeDir(context.env),
+      outside: [settings.cacheDir, settings.authfile, settings.tlsCa].filter((file) => file !== undefined),
+    },
+  };
+}
+
+function seconds(text: string | undefined, what: string, otherwise: number, least: number): number {
+  if (text === undefined) return otherwise;
+  const value = /^\d{1,9}(\.\d{1,3})?$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= MAX_TIMEOUT_S) return value;
+  throw new PeelError(
+    'ERR_USAGE',
+    `${what}: '${text}' is not a number of seconds from ${least} to ${MAX_TIMEOUT_S}`,
+  );
+}
+
+/** Opens and mounts; TERM and INT end both, and nothing stays mounted. */
+async function openAndMount(
+  context: MountContext,
+  name: string,
+  place: string | undefined,
+  options: MountImageOptions,
+): Promise<MountedImage> {
+  const interruption = listenForInterruption(process);
+  let close: (() => Promise<void>) | undefined;
+  const opening = context.openImage(name).then((image) => {
+    close = () => image.close();
+    return mountImage(image, place, options);
+  });
+  try {
+    return await Promise.race([opening, interruption.interrupted]);
+  } catch (error) {
+    if (interruption.signal.aborted && close !== undefined) {
+      // Closing ends the indexing; a mount that came about meanwhile is taken down again.
+      const [mounted] = await Promise.allSettled([opening, close()]);
+      if (mounted.status === 'fulfilled') await mounted.value.unmount({ lazy: true });
+    }
+    throw error;
+  } finally {
+    interruption.end();
+  }
+}
+
+async function serveInForeground(
+  context: MountContext,
+  name: string,
+  place: string | undefined,
+  options: MountOptions,
+): Promise<number> {
+  const mounted = await openAndMount(context, name, place, options.mount);
+  const served = serve(mounted, { signals: process, tell: (message) => tell(context, message) });
+  context.progress.clear();
+  await context.stdout.write(`${mounted.mountPoint}\n`);
+  await context.stdout.flush();
+  await served;
+  return 0;
+}
+
+/** The part of the child. Its failure goes through the pipe: the parent prints it and has its exit status. */
+async function serveInBackground(
+  context: MountContext,
+  name: string,
+  place: string | undefined,
+  options: MountOptions,
+  pipe: ReadyPipe,
+): Promise<number> {
+  const folder = path.join(options.mount.runtimeDir, 'log');
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const logFile = path.join(folder, `mount-${process.pid}.log`);
+  configureLog(context.settings.logLevel ?? 'warn', logFile);
+  try {
+    const onPrepared = (): void => pipe.prepared();
+    const mounted = await openAndMount(context, name, place, { ...options.mount, logFile, onPrepared });
+    const served = serve(mounted, { signals: process, tell: () => undefined });
+    context.progress.clear();
+    pipe.ready(mounted.mountPoint);
+    await served;
+    rmSync(logFile, { force: true });
+    return 0;
+  } catch (error) {
+    const hint = isEmptyFile(logFile) ? '' : ` (log: ${logFile})`;
+    if (hint === '') rmSync(logFile, { force: true });
+    const failure = error instanceof PeelError ? error : new PeelError('ERR_MOUNT', String(error));
+    pipe.failed(new PeelError(failure.code, `${failure.message}${hint}`));
+    return EXIT_STATUS_OF[failure.code];
+  }
+}
+
+function isEmptyFile(file: string): boolean {
+  return (statSync(file, { throwIfNoEntry: false })?.size ?? 0) === 0;
+}
+
+async function startInBackground(context: MountContext, options: MountOptions): Promise<number> {
+  const { progress } = context.settings;
+  const interruption = listenForInterruption(process);
+  try {
+    const { mountPoint } = await mountInBackground({
+      argv: process.argv.slice(1),
+      // The child's standard error is a pipe to us: a bar cannot be drawn through it, lines can.
+      env:
+        progress === 'auto' && context.stderr.isTerminal
+          ? { PEEL_PROGRESS: 'plain', ...context.env }
+          : context.env,
+      timeoutMs: options.timeoutMs,
+      signal: interruption.signal,
+      onStderr: (chunk) => {
+        context.stderr.write(chunk).catch(() => undefined); // whoever closed it does not want to read it
+      },
+    });
+    await context.stdout.write(`${mountPoint}\n`);
+    return 0;
+  } finally {
+    interruption.end();
+  }
+}
+
+function tell(context: MountContext, message: string): void {
+  context.warn(message).catch(() => undefined); // whoever closed it does not want to read it
+}
+
+async function listMounts(context: MountContext): Promise<number> {
+  const records = readRecords(openRuntimeDir(context.env));
+  const mounts = [];
+  for (const entry of readMountTable()) {
+    if (entry.type !== MOUNT_TYPE) continue;
+    const record = records.find((candidate) => candidate.mountPoint === entry.mountPoint);
+    const state = (await isDead(entry, records)) ? 'dead' : 'alive';
+    mounts.push({
+      mountPoint: entry.mountPoint,
+      image: record?.image ?? entry.source.replace(/^peel:/, ''),
+      digest: record?.digest,
+      pid: record?.pid,
+      startedAt: record?.startedAt,
+      state,
+    });
+  }
+  if (context.settings.format !== 'table') {
+    const writer = new EntryWriter(context, 'mounts');
+    for (const each of mounts) await writer.write(each);
+    await writer.end();
+    return 0;
+  }
+  if (mounts.length === 0) return 0;
+  await context.stdout.write(
+    formatTable(
+      [
+        { heading: 'MOUNT POINT' },
+        { heading: 'IMAGE' },
+        { heading: 'DIGEST' },
+        { heading: 'PID' },
+        { heading: 'STATE' },
+      ],
+      mounts.map((each) => [
+        quoteText(each.mountPoint),
+        quoteText(each.image),
+        each.digest?.slice(0, 19) ?? '-',
+        String(each.pid ?? '-'),
+        each.state,
+      ]),
+    ),
+  );
+  return 0;
+}

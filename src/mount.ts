@@ -1,0 +1,139 @@
+/**
+ * A mounted image: the file system of an opened image joined with a transport, and what belongs to it in the
+ * runtime folder. The order in which it comes down is the reverse of how it went up:
+ *
+ *   kernel mount -> transport (closed) -> record, own mount point -> image (connections, files)
+ */
+import { mkdirSync, rmdirSync } from 'node:fs';
+import path from 'node:path';
+import { PeelError, systemCodeOf } from './errors.ts';
+import type { FileSystem, SymlinkPolicy } from './filesystem/filesystem.ts';
+import { fuseNativeTransport } from './fuse/fuse-native-transport.ts';
+import { removeRecord, startTicksOf, writeRecord } from './fuse/mount-records.ts';
+import { checkFuseDevice, checkPrivileges, prepareMountPoint } from './fuse/preflight.ts';
+import type { Served } from './fuse/serve.ts';
+import type { Transport, TransportOptions } from './fuse/transport.ts';
+import { log } from './log.ts';
+
+/** What is needed of an opened image; `src/image.ts` provides it. */
+export interface MountableImage {
+  readonly name: string;
+  /** Of the manifest: the image that is shown, whatever the tag says later. */
+  readonly digest: string;
+  filesystem(): Promise<FileSystem>;
+  /** Reads credentials again. */
+  reload?(): Promise<void> | void;
+  stats?(): object;
+  close(): Promise<void>;
+}
+
+export interface MountImageOptions extends Omit<TransportOptions, 'source'> {
+  readonly runtimeDir: string;
+  readonly symlinks?: SymlinkPolicy;
+  readonly transport?: Transport;
+  /** Folders that must not lie below the mount point: the cache, files that the server reads. */
+  readonly outside?: readonly string[];
+  readonly logFile?: string;
+  /** Called when the image is ready to be mounted, before the kernel is asked. */
+  readonly onPrepared?: () => void;
+}
+
+export type MountedImage = Served;
+
+/** Tries before giving up on a free name for a mount point of ours. */
+const MAX_NAMES = 1000;
+
+/** A new folder below the runtime folder, named after the image so that a person knows it again. */
+function makeMountPoint(runtimeDir: string, image: MountableImage): string {
+  const name = (image.name.split('/').at(-1) ?? '').replace(/[^A-Za-z0-9._-]/g, '-').replace(/^[.-]+/, '');
+  const digest = image.digest.slice(image.digest.indexOf(':') + 1);
+  const stem = path.join(runtimeDir, 'mnt', `${name.slice(0, 100)}-${digest.slice(0, 12)}`);
+  mkdirSync(path.dirname(stem), { recursive: true, mode: 0o700 });
+  for (let attempt = 0; attempt < MAX_NAMES; attempt += 1) {
+    const candidate = attempt === 0 ? stem : `${stem}.${attempt}`;
+    try {
+      mkdirSync(candidate, { mode: 0o755 });
+      return candidate;
+    } catch (error) {
+      if (systemCodeOf(error) !== 'EEXIST') throw error;
+    }
+  }
+  throw new PeelError('ERR_MOUNT', `no free name for a mount point beside ${stem}`, {
+    facts: { path: stem },
+  });
+}
+
+function removeFolder(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // somebody has put something there, or removed it: not ours any more
+  }
+}
+
+/**
+ * Mounts an image over `place` (undefined: a folder made below the runtime folder). Resolves when the mount
+ * answers. The image is closed when the mount is gone; it stays the caller's when this rejects.
+ * @throws PeelError ERR_NO_FUSE, ERR_PERMISSION, ERR_MOUNT_POINT_MISSING, ERR_MOUNT_POINT_BUSY, ERR_MOUNT,
+ * ERR_USAGE (the cache lies below the mount point), and whatever opening the image's layers says.
+ */
+export async function mountImage(
+  image: MountableImage,
+  place: string | undefined,
+  options: MountImageOptions,
+): Promise<MountedImage> {
+  checkFuseDevice();
+  checkPrivileges();
+  const mountPointOptions = {
+    nonEmpty: options.nonEmpty ?? false,
+    runtimeDir: options.runtimeDir,
+    outside: [...(options.outside ?? []), options.runtimeDir],
+  };
+  // Before the layers are indexed, which may take long, and again after.
+  if (place !== undefined) await prepareMountPoint(place, mountPointOptions);
+  const filesystem = (await image.filesystem()).withSymlinks(options.symlinks ?? 'raw');
+  options.onPrepared?.();
+
+  const ownMountPoint = place === undefined ? makeMountPoint(options.runtimeDir, image) : undefined;
+  let recorded: string | undefined;
+  try {
+    const mountPoint = await prepareMountPoint(ownMountPoint ?? place ?? '', mountPointOptions);
+    const transport = options.transport ?? fuseNativeTransport;
+    writeRecord(options.runtimeDir, {
+      pid: process.pid,
+      startTicks: startTicksOf(process.pid) ?? '',
+      mountPoint,
+      image: image.name,
+      digest: image.digest,
+      startedAt: new Date().toISOString(),
+      ownsMountPoint: ownMountPoint !== undefined,
+      log: options.logFile,
+    });
+    recorded = mountPoint;
+    const mounted = await transport.mount(filesystem, mountPoint, {
+      ...options,
+      source: `peel:${image.name}`,
+    });
+    const closed = mounted.closed.then(async () => {
+      removeRecord(options.runtimeDir, mountPoint);
+      if (ownMountPoint !== undefined) removeFolder(ownMountPoint);
+      await image.close();
+      log().info({ mountPoint }, 'unmounted');
+    });
+    log().info({ mountPoint, image: image.name, digest: image.digest, transport: transport.name }, 'mounted');
+    return {
+      mountPoint,
+      closed,
+      interruptReads: () => mounted.interruptReads(),
+      unmount: (unmountOptions) => mounted.unmount(unmountOptions),
+      statistics: () => ({ ...image.stats?.(), requests: mounted.statistics() }),
+      reload: async () => {
+        await image.reload?.();
+      },
+    };
+  } catch (error) {
+    if (recorded !== undefined) removeRecord(options.runtimeDir, recorded);
+    if (ownMountPoint !== undefined) removeFolder(ownMountPoint);
+    throw error;
+  }
+}
