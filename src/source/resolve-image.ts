@@ -86,11 +86,23 @@ class Resolution {
   }
 
   async #choose(index: ImageIndex, depth: number): Promise<Found> {
-    const selection = selectManifest(index.manifests, this.#wanted);
+    const selection = selectManifest(await this.#present(index.manifests), this.#wanted);
     if (selection.kind === 'selected') return this.#fetch(selection.descriptor, depth);
     const [only, ...others] = selection.candidates;
     if (only !== undefined && others.length === 0) return this.#fetch(only, depth);
     return this.#chooseByConfig(selection.candidates, depth);
+  }
+
+  /**
+   * The entries whose documents are at hand: archives list platforms that they do not hold (E171). Where none
+   * is, all are returned, so that the error names the one that was wanted.
+   */
+  async #present(descriptors: readonly Descriptor[]): Promise<readonly Descriptor[]> {
+    const source = this.#source;
+    if (source.isPresent === undefined) return descriptors;
+    const present: Descriptor[] = [];
+    for (const descriptor of descriptors) if (await source.isPresent(descriptor)) present.push(descriptor);
+    return present.length === 0 ? descriptors : present;
   }
 
   /** The platform stands in the configs alone: they are looked at in the order of the index. */

@@ -36,6 +36,8 @@ export interface ImageSource {
   fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer>;
   /** A layer blob, by range. No request is made until it is read. */
   openBlob(descriptor: Descriptor): BlobSource;
+  /** Whether a blob is at hand. Absent where only asking for it would tell (registries). */
+  isPresent?(descriptor: Descriptor): Promise<boolean>;
   /** Counts up to now. */
   readonly stats: SourceStats;
   /** Reads credentials and host configuration again (SIGHUP). Absent for local files. */

@@ -1,0 +1,197 @@
+/**
+ * Images in a docker archive (`docker save`, Docker 1.10 and later; kaniko, jib, bazel):
+ *
+ *   manifest.json              [{Config, RepoTags, Layers}]
+ *   <config>, <layers>         members that it names; layers as tar, or compressed
+ *
+ * There is no manifest in the sense of the registry, so one is made up: config and layer descriptors in
+ * Docker's form. Its bytes, and so the digest that the image is known by, depend on the content of the
+ * image alone; they are not the digest that a registry has for it, which hashes compressed layers. Trust
+ * comes from the config: its diffIDs are what layers must unpack to.
+ */
+import { PeelError } from '../../errors.ts';
+import type { Descriptor } from '../../reference/descriptor.ts';
+import { digestOf, excerpt, verifyBytes } from '../../reference/digest.ts';
+import { DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST } from '../../reference/media-types.ts';
+import { MAX_CONFIG_SIZE, parseConfig } from '../../reference/parse-config.ts';
+import { MAX_DOCUMENT_SIZE } from '../../reference/parse-document.ts';
+import { formatReference, parseRegistryReference } from '../../reference/registry-reference.ts';
+import type { Selection } from '../../reference/transport.ts';
+import type { Digest } from '../../units.ts';
+import { FileBlob, readWhole, readWholeBlob } from '../file-blob.ts';
+import type { OpenFile } from '../local-file.ts';
+import type { BlobSource, ImageSource, SourceStats, StoredDocument } from '../source.ts';
+import { digestInName, identifyLayer } from './member-digest.ts';
+import type { Member } from './member-table.ts';
+import type { Archive } from './open-archive.ts';
+import { MAX_SAVE_MANIFEST_SIZE, parseSaveManifest, type SavedImage } from './parse-save-manifest.ts';
+
+export const SAVE_MANIFEST_FILE = 'manifest.json';
+
+export class DockerArchiveSource implements ImageSource {
+  readonly name: string;
+  readonly #archive: Archive;
+  readonly #selection: Selection | undefined;
+  /** What the made-up manifest refers to. */
+  readonly #members = new Map<Digest, Member>();
+  #manifest: StoredDocument | undefined;
+  #resolving: Promise<StoredDocument> | undefined;
+
+  /** The source closes `archive`. */
+  constructor(name: string, archive: Archive, selection?: Selection) {
+    this.name = name;
+    this.#archive = archive;
+    this.#selection = selection;
+  }
+
+  get stats(): SourceStats {
+    return { requests: 0, bytesFetched: 0 };
+  }
+
+  resolve(signal?: AbortSignal): Promise<StoredDocument> {
+    this.#resolving ??= this.#resolve(signal);
+    return this.#resolving;
+  }
+
+  async fetchDocument(descriptor: Descriptor): Promise<StoredDocument> {
+    if (descriptor.digest === this.#manifest?.digest) {
+      verifyBytes(this.#manifest.bytes, descriptor, `${this.name}: manifest`);
+      return this.#manifest;
+    }
+    const bytes = await this.fetchBlob(descriptor, MAX_DOCUMENT_SIZE);
+    return { mediaType: descriptor.mediaType, digest: descriptor.digest, bytes };
+  }
+
+  async fetchBlob(descriptor: Descriptor, maxSize: number): Promise<Buffer> {
+    return readWholeBlob(this.#openMember(descriptor), descriptor, maxSize, `${this.name}: blob`);
+  }
+
+  openBlob(descriptor: Descriptor): BlobSource {
+    // Nobody reads from a blob of size 0, which is what a layer that is left out has when nothing tells its size.
+    if (descriptor.size === 0) this.#openMember(descriptor);
+    return new FileBlob(descriptor, `${this.name}: layer`, async () => this.#openMember(descriptor));
+  }
+
+  /** The images that manifest.json lists. */
+  async readImages(): Promise<readonly SavedImage[]> {
+    const what = `${this.name}: ${SAVE_MANIFEST_FILE}`;
+    const file = await this.#archive.open(SAVE_MANIFEST_FILE);
+    if (file === undefined)
+      throw new PeelError('ERR_IMAGE_NOT_FOUND', `${this.name} has no ${SAVE_MANIFEST_FILE}`);
+    return parseSaveManifest(await readWhole(file, MAX_SAVE_MANIFEST_SIZE, what), what);
+  }
+
+  /** The config of an image; where its name is a digest, the bytes have it. */
+  async readConfig(image: SavedImage): Promise<Buffer> {
+    const what = `${this.name}: config ${excerpt(image.config)}`;
+    const member = this.#archive.members.find(image.config);
+    if (member === undefined) throw new PeelError('ERR_IMAGE_NOT_FOUND', `${what} is not in the archive`);
+    const bytes = await readWhole(this.#archive.openMember(member), MAX_CONFIG_SIZE, what);
+    const digest = digestInName(image.config);
+    if (digest !== undefined) verifyBytes(bytes, { digest, size: bytes.length }, what);
+    this.#members.set(digest ?? digestOf(bytes), member);
+    return bytes;
+  }
+
+  async close(): Promise<void> {
+    await this.#archive.close();
+  }
+
+  async #resolve(signal: AbortSignal | undefined): Promise<StoredDocument> {
+    const image = await this.#choose(await this.readImages());
+    const configBytes = await this.readConfig(image);
+    const { diffIDs } = parseConfig(configBytes);
+    if (diffIDs.length !== image.layers.length) {
+      throw new PeelError(
+        'ERR_DOCUMENT_INVALID',
+        `${this.name}: ${SAVE_MANIFEST_FILE} lists ${image.layers.length} layers, the config ${diffIDs.length} diff_ids`,
+      );
+    }
+    const layers: Descriptor[] = [];
+    for (const [at, diffID] of diffIDs.entries()) {
+      layers.push(await this.#describeLayer(image, at, diffID, signal));
+    }
+    const manifest = {
+      schemaVersion: 2,
+      mediaType: DOCKER_MANIFEST,
+      config: {
+        mediaType: DOCKER_CONFIG,
+        size: configBytes.length,
+        digest: digestInName(image.config) ?? digestOf(configBytes),
+      },
+      layers: layers.map(({ mediaType, size, digest, urls }) => ({ mediaType, size, digest, urls })),
+    };
+    const bytes = Buffer.from(JSON.stringify(manifest));
+    this.#manifest = { mediaType: DOCKER_MANIFEST, digest: digestOf(bytes), bytes };
+    return this.#manifest;
+  }
+
+  async #describeLayer(
+    image: SavedImage,
+    at: number,
+    diffID: Digest,
+    signal: AbortSignal | undefined,
+  ): Promise<Descriptor> {
+    const name = image.layers[at] ?? '';
+    const member = this.#archive.members.find(name);
+    // A layer that is left out (E182) is an error for whoever reads it, not for the image.
+    if (member === undefined)
+      return image.layerSources.get(diffID) ?? { mediaType: DOCKER_LAYER, digest: diffID, size: 0 };
+    const identity = await identifyLayer(this.#archive.openMember(member), name, diffID, signal);
+    this.#members.set(identity.digest, member);
+    return { ...identity, size: member.size };
+  }
+
+  async #choose(images: readonly SavedImage[]): Promise<SavedImage> {
+    const chosen = await this.#matching(images);
+    const [only, ...others] = chosen;
+    if (only !== undefined && others.length === 0) return only;
+    if (images.length === 0)
+      throw new PeelError('ERR_IMAGE_NOT_FOUND', `${this.name} is empty: it lists no image`);
+    const tags = images
+      .flatMap(({ repoTags }) => repoTags.slice(0, 20).map((tag) => excerpt(tag)))
+      .slice(0, 20);
+    const there = `${tags.length === 0 ? '' : `there are ${tags.join(', ')}; `}positions are :@0 to :@${images.length - 1}`;
+    if (only === undefined)
+      throw new PeelError('ERR_IMAGE_NOT_FOUND', `${this.name} has no such image: ${there}`);
+    throw new PeelError('ERR_USAGE', `${this.name} has ${chosen.length} images to choose from: ${there}`);
+  }
+
+  async #matching(images: readonly SavedImage[]): Promise<readonly SavedImage[]> {
+    const selection = this.#selection;
+    if (selection === undefined) return images;
+    if (selection.by === 'position') return images.slice(selection.position, selection.position + 1);
+    if (selection.by === 'name') {
+      const wanted = wholeName(selection.name);
+      return images.filter(({ repoTags }) => repoTags.some((tag) => wholeName(tag) === wanted));
+    }
+    // The image ID, as `docker images` shows it: the digest of the config.
+    const matching: SavedImage[] = [];
+    for (const image of images) {
+      if (digestOf(await this.readConfig(image)) === selection.digest) matching.push(image);
+    }
+    return matching;
+  }
+
+  #openMember(descriptor: Descriptor): OpenFile {
+    const member = this.#members.get(descriptor.digest);
+    if (member !== undefined) return this.#archive.openMember(member);
+    const urls = descriptor.urls?.length ? '; it is a foreign layer, which `docker save` leaves out' : '';
+    throw new PeelError(
+      'ERR_IMAGE_NOT_FOUND',
+      `${this.name} does not have the blob ${descriptor.digest}${urls}`,
+      {
+        facts: { digest: descriptor.digest },
+      },
+    );
+  }
+}
+
+/** `img1` and `docker.io/library/img1:latest` are one name; what is no reference is compared as it stands. */
+function wholeName(name: string): string {
+  try {
+    return formatReference(parseRegistryReference(name));
+  } catch {
+    return name;
+  }
+}

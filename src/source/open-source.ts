@@ -1,0 +1,85 @@
+/** From the name of an image to where it comes from. The one place that knows all kinds of sources. */
+import { stat } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { PeelError, systemCodeOf } from '../errors.ts';
+import { formatImageName, type ImageName, type Selection } from '../reference/transport.ts';
+import { openArchiveSource } from './archive/open-archive-source.ts';
+import { openFolder } from './layout/folder.ts';
+import { LayoutSource } from './layout/layout-source.ts';
+import type { RegistryOptions } from './registry/options.ts';
+import { openRegistry } from './registry/registry-source.ts';
+import type { ImageSource } from './source.ts';
+
+export interface SourceOptions {
+  readonly registry: RegistryOptions;
+  /** What `~` stands for; the default is the user's home. */
+  readonly home?: string;
+}
+
+/**
+ * Files are looked at, registries are not asked yet.
+ * @throws PeelError ERR_IMAGE_NOT_FOUND for a path that is not there or holds no image, ERR_UNSUPPORTED for
+ * compressed and legacy archives, ERR_DOCUMENT_INVALID for broken ones.
+ */
+export async function openSource(name: ImageName, options: SourceOptions): Promise<ImageSource> {
+  switch (name.transport) {
+    case 'docker':
+      return openRegistry(name.reference, options.registry);
+    case 'oci':
+      return openLayout(name.path, formatImageName(name), name.selection);
+    case 'oci-archive':
+    case 'docker-archive':
+      await expectFile(name.path);
+      return openArchiveSource(name.path, name.transport, name.selection);
+    case 'path':
+      return openPath(expandHome(name.path, options.home));
+    default:
+      return name satisfies never;
+  }
+}
+
+async function openPath(file: string): Promise<ImageSource> {
+  return (await kindOf(file)) === 'folder'
+    ? openLayout(file, `oci:${file}`, undefined)
+    : openArchiveSource(file, undefined, undefined);
+}
+
+async function openLayout(
+  directory: string,
+  name: string,
+  selection: Selection | undefined,
+): Promise<ImageSource> {
+  if ((await kindOf(directory)) === 'file') {
+    throw new PeelError(
+      'ERR_IMAGE_NOT_FOUND',
+      `${directory} is a file, expected the folder of an OCI layout; archives are oci-archive:FILE or docker-archive:FILE`,
+    );
+  }
+  return new LayoutSource(name, openFolder(directory), selection);
+}
+
+async function expectFile(file: string): Promise<void> {
+  if ((await kindOf(file)) === 'file') return;
+  throw new PeelError(
+    'ERR_IMAGE_NOT_FOUND',
+    `${file} is a folder, expected an archive; an OCI layout is oci:DIR`,
+  );
+}
+
+async function kindOf(file: string): Promise<'file' | 'folder'> {
+  try {
+    return (await stat(file)).isDirectory() ? 'folder' : 'file';
+  } catch (error) {
+    const code = systemCodeOf(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      throw new PeelError('ERR_IMAGE_NOT_FOUND', `${file} does not exist`, { cause: error });
+    }
+    const kind = code === 'EACCES' ? 'ERR_PERMISSION' : 'ERR_IO';
+    throw new PeelError(kind, `${file} cannot be looked at (${code ?? 'unknown error'})`, { cause: error });
+  }
+}
+
+function expandHome(file: string, home: string | undefined): string {
+  return file === '~' || file.startsWith('~/') ? path.join(home ?? os.homedir(), file.slice(1)) : file;
+}
