@@ -1,0 +1,143 @@
+/**
+ * The cache directory: one for a user, shared by all images, mounts and processes, named by content alone (P3).
+ *
+ *   <cache>/v1/layers/sha256/<hex>/   toc, windows   (src/layer/toc-store.ts)
+ *                                     spans          uncompressed bytes, sparse, each at its own offset
+ *                                     spans.map      which spans are there (span-map.ts)
+ *   <cache>/v1/evict.lock             (evict-lock.ts)
+ *
+ * The folder `v1` is raised when a stored form changes in a way that old programs would misread.
+ */
+import { chmod, lstat, mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
+import type { Toc } from '../layer/toc.ts';
+import type { Digest } from '../units.ts';
+import { Evictor } from './evict.ts';
+import { checkFoldersAbove, checkOwnFolder } from './safe-path.ts';
+import { SpanCache } from './span-cache.ts';
+
+const VERSION = 'v1';
+const DIGEST = /^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
+
+export const DEFAULT_MAX_CACHE_BYTES = 10 * 1024 ** 3;
+export const DEFAULT_MIN_FREE_SHARE = 0.05;
+
+export interface CacheLimits {
+  /** Bytes on disk that the cache may take; default 10 GiB. */
+  readonly maxSize?: number;
+  /** Share of the file system that stays free: 0 to 1; default 0.05. */
+  readonly minFreeShare?: number;
+}
+
+export class CacheDir {
+  /** As the user named it, absolute. */
+  readonly path: string;
+  readonly #evictor: Evictor;
+
+  constructor(folder: string, limits: CacheLimits = {}) {
+    this.path = folder;
+    this.#evictor = new Evictor(this.versionDir, {
+      maxSize: limits.maxSize ?? DEFAULT_MAX_CACHE_BYTES,
+      minFreeShare: limits.minFreeShare ?? DEFAULT_MIN_FREE_SHARE,
+    });
+  }
+
+  /** The folder that everything of this version lies in. */
+  get versionDir(): string {
+    return path.join(this.path, VERSION);
+  }
+
+  /** Where a layer's files lie. The folder need not exist. */
+  layerDir(layer: Digest): string {
+    return layerDirIn(this.versionDir, layer);
+  }
+
+  /** The spans of a layer. Never fails: where the disk does, the cache holds nothing. */
+  openSpanCache(toc: Pick<Toc, 'digest' | 'spans'>): SpanCache {
+    return new SpanCache(this.layerDir(toc.digest), toc, this.#evictor);
+  }
+
+  /** Brings the cache below its limits; bytes freed. */
+  evict(): Promise<number> {
+    return this.#evictor.evict();
+  }
+
+  /** Waits for an eviction that is under way. Files are closed by the span caches. */
+  async close(): Promise<void> {
+    await this.#evictor.close();
+  }
+}
+
+/** Built from a digest that was checked against its grammar: no name from outside becomes a path (B3). */
+export function layerDirIn(versionDir: string, layer: Digest): string {
+  if (!DIGEST.test(layer)) throw new RangeError(`not a digest: ${JSON.stringify(layer)}`);
+  const colon = layer.indexOf(':');
+  return path.join(versionDir, 'layers', layer.slice(0, colon), layer.slice(colon + 1));
+}
+
+/**
+ * Opens the cache, making the folder (mode 0700) where there is none.
+ *
+ * @throws PeelError ERR_CACHE: facts.reason is `unsafe` where another user could tamper with it (nothing was
+ * written), `unusable` where it can be neither made nor read; facts.errno names the failed call.
+ */
+export async function openCacheDir(folder: string, limits: CacheLimits = {}): Promise<CacheDir> {
+  const absolute = path.resolve(folder);
+  try {
+    await prepare(absolute);
+    const cache = new CacheDir(absolute, limits);
+    await prepareVersion(cache.versionDir);
+    return cache;
+  } catch (error) {
+    if (isPeelError(error)) throw error;
+    const errno = systemCodeOf(error) ?? 'unknown';
+    throw new PeelError(
+      'ERR_CACHE',
+      `cache directory ${JSON.stringify(absolute)} cannot be used (${errno}): make it writable, or choose another place with --cache-dir`,
+      { facts: { path: absolute, reason: 'unusable', errno }, cause: error },
+    );
+  }
+}
+
+/** Nothing is created before every folder that exists on the way was found safe. */
+async function prepare(folder: string): Promise<void> {
+  const existing = await deepestExisting(folder);
+  await checkFoldersAbove(existing);
+  if (existing !== folder) {
+    // The folder that we are about to make one in is on the way, too.
+    await checkFoldersAbove(path.join(existing, 'x'));
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await checkFoldersAbove(folder);
+  }
+  await checkOwnFolder(folder);
+}
+
+async function prepareVersion(versionDir: string): Promise<void> {
+  try {
+    await mkdir(versionDir, { mode: 0o700 });
+  } catch (error) {
+    const code = systemCodeOf(error);
+    // An empty cache on a read-only file system holds nothing, and that is no reason to fail.
+    if (code === 'EROFS') return;
+    if (code !== 'EEXIST') throw error;
+  }
+  await checkOwnFolder(versionDir);
+  const { mode } = await lstat(versionDir);
+  // The user's folder may be open to readers; what we keep in it is not.
+  if ((mode & 0o077) === 0) return;
+  await chmod(versionDir, 0o700).catch((error: unknown) => {
+    if (systemCodeOf(error) !== 'EROFS') throw error;
+  });
+}
+
+async function deepestExisting(folder: string): Promise<string> {
+  for (let candidate = folder; ; candidate = path.dirname(candidate)) {
+    try {
+      await lstat(candidate);
+      return candidate;
+    } catch (error) {
+      if (systemCodeOf(error) !== 'ENOENT' || candidate === '/') throw error;
+    }
+  }
+}

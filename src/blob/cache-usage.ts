@@ -1,0 +1,74 @@
+/** What lies in the cache, layer by layer, and making it smaller by hand: `peel cache du` and `prune`. */
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { Digest } from '../units.ts';
+import type { CacheDir } from './cache-dir.ts';
+import { type CachedLayer, listCachedLayers, loadMap, MAP_FILE, SPANS_FILE } from './cached-layer.ts';
+import { evictSpansOf } from './evict.ts';
+
+/** Bytes are those on disk: holes are not counted. */
+export interface LayerUsage {
+  readonly digest: Digest;
+  readonly tocBytes: number;
+  readonly windowBytes: number;
+  /** Spans with their map. */
+  readonly spanBytes: number;
+  readonly spansPresent: number;
+  /** 0 where nothing of the layer but its TOC was ever kept. */
+  readonly spansTotal: number;
+  /** When something of the layer was used or written last. */
+  readonly lastUsed: Date;
+}
+
+export interface CacheUsage {
+  /** Most recently used first. */
+  readonly layers: readonly LayerUsage[];
+  readonly totalBytes: number;
+}
+
+/** Reads every layer's map; a cache that is not there is empty. */
+export async function cacheUsage(cache: CacheDir): Promise<CacheUsage> {
+  const found = await listCachedLayers(cache.versionDir);
+  const layers = await Promise.all(found.map(usageOf));
+  layers.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
+  return { layers, totalBytes: found.reduce((sum, layer) => sum + layer.totalBytes, 0) };
+}
+
+async function usageOf(layer: CachedLayer): Promise<LayerUsage> {
+  const uses = (await loadMap(layer.directory))?.lastUse ?? new Uint32Array();
+  const newest = uses.reduce((latest, use) => Math.max(latest, use), 0);
+  return {
+    digest: layer.digest,
+    tocBytes: layer.bytesOf.get('toc') ?? 0,
+    windowBytes: layer.bytesOf.get('windows') ?? 0,
+    spanBytes: (layer.bytesOf.get(SPANS_FILE) ?? 0) + (layer.bytesOf.get(MAP_FILE) ?? 0),
+    spansPresent: uses.reduce((count, use) => (use === 0 ? count : count + 1), 0),
+    spansTotal: uses.length,
+    lastUsed: new Date(Math.max(newest * 1000, layer.modifiedMs)),
+  };
+}
+
+/**
+ * Brings the cache down to `keepBytes`, spans least recently used first, then whole layers; or empties it.
+ * Mounts that use it go on, and fill it again. Answers how many bytes on disk were freed.
+ */
+export async function pruneCache(
+  cache: CacheDir,
+  what: { readonly keepBytes: number } | { readonly all: true },
+): Promise<number> {
+  const total = async (): Promise<number> => (await cacheUsage(cache)).totalBytes;
+  const before = await total();
+  if ('all' in what) {
+    await rm(path.join(cache.versionDir, 'layers'), { recursive: true, force: true });
+    return before;
+  }
+  const excess = before - what.keepBytes;
+  if (excess > 0) await evictSpansOf(await listCachedLayers(cache.versionDir), excess);
+  for (const layer of (await listCachedLayers(cache.versionDir)).sort(
+    (a, b) => a.modifiedMs - b.modifiedMs,
+  )) {
+    if ((await total()) <= what.keepBytes) break;
+    await rm(layer.directory, { recursive: true, force: true });
+  }
+  return before - (await total());
+}

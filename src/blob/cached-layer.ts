@@ -1,0 +1,94 @@
+/**
+ * The cached files of a layer as they lie on disk, for whoever looks at the whole cache (eviction, usage)
+ * and knows no TOC.
+ */
+import type { Stats } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { Digest } from '../units.ts';
+import { openCacheFile, READ_ONLY, readFully } from './cache-file.ts';
+import { decodeMap, type SpanMap } from './span-map.ts';
+
+export const SPANS_FILE = 'spans';
+export const MAP_FILE = 'spans.map';
+
+/** A map names at most as many spans as this: 64 TiB of spans of 256 KiB would be more. */
+const MAX_MAP_BYTES = 256 * 1024 * 1024;
+/** st_blocks counts in these. */
+const BLOCK_BYTES = 512;
+
+export interface CachedLayer {
+  readonly digest: Digest;
+  readonly directory: string;
+  /** Bytes on disk by file name, holes not counted. */
+  readonly bytesOf: ReadonlyMap<string, number>;
+  readonly totalBytes: number;
+  /** Newest modification of any of its files, ms since 1970. */
+  readonly modifiedMs: number;
+}
+
+const HEX_LENGTHS: readonly (readonly [string, RegExp])[] = [
+  ['sha256', /^[0-9a-f]{64}$/],
+  ['sha512', /^[0-9a-f]{128}$/],
+];
+
+/** All layers below `versionDir`. What cannot be read, or vanishes meanwhile, is left out. */
+export async function listCachedLayers(versionDir: string): Promise<CachedLayer[]> {
+  const layers: CachedLayer[] = [];
+  for (const [algorithm, grammar] of HEX_LENGTHS) {
+    const folder = path.join(versionDir, 'layers', algorithm);
+    for (const name of await namesIn(folder)) {
+      if (!grammar.test(name)) continue;
+      layers.push(await measure(path.join(folder, name), `${algorithm}:${name}` as Digest));
+    }
+  }
+  return layers;
+}
+
+async function measure(directory: string, digest: Digest): Promise<CachedLayer> {
+  const bytesOf = new Map<string, number>();
+  let modifiedMs = 0;
+  let totalBytes = 0;
+  for (const name of await namesIn(directory)) {
+    const found = await statOf(path.join(directory, name));
+    if (found === undefined) continue;
+    bytesOf.set(name, found.blocks * BLOCK_BYTES);
+    totalBytes += found.blocks * BLOCK_BYTES;
+    modifiedMs = Math.max(modifiedMs, found.mtimeMs);
+  }
+  return { digest, directory, bytesOf, totalBytes, modifiedMs };
+}
+
+/** The span map of a layer, or undefined where there is none that can be read. */
+export async function loadMap(directory: string): Promise<SpanMap | undefined> {
+  try {
+    const { handle, found } = await openCacheFile(path.join(directory, MAP_FILE), READ_ONLY);
+    try {
+      if (found.size > MAX_MAP_BYTES) return undefined;
+      const bytes = Buffer.alloc(found.size);
+      const length = await readFully(handle, bytes, 0);
+      return decodeMap(bytes.subarray(0, length));
+    } finally {
+      await handle.close();
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+/** Names in a folder; none where it cannot be read. */
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch {
+    return [];
+  }
+}
+
+async function statOf(file: string): Promise<Stats | undefined> {
+  try {
+    return await lstat(file);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * Decompression from one checkpoint on, cut into spans. A run can be put aside between two pieces of input
+ * and go on later: what the fetch before it got so far is not lost, which matters where one checkpoint serves
+ * a whole layer (zstd with a single frame).
+ */
+import type { Checkpoint, Toc } from '../layer/toc.ts';
+import { log } from '../log.ts';
+import { createSpanDecoder, type SpanDecoder } from '../native.ts';
+import { type CompressedOffset, compressed } from '../units.ts';
+import { spanAt, spanOf } from './plan.ts';
+
+/** The TOC of a layer and the windows of its checkpoints: the `StoredToc` of src/layer/ is one. */
+export interface LayerIndex {
+  readonly toc: Toc;
+  /** The packed window of a checkpoint; undefined where it has none. Rejects where it is damaged. */
+  readWindow(checkpoint: number): Promise<Buffer | undefined>;
+}
+
+/** A span as it came out of the decoder: complete, not verified. */
+export interface DecodedSpan {
+  readonly span: number;
+  readonly bytes: Buffer;
+}
+
+/** The bytes that the source gave are not those that were indexed. */
+export class BadSpan extends Error {
+  readonly span: number;
+
+  constructor(span: number, found: string, cause?: unknown) {
+    super(found, cause === undefined ? undefined : { cause });
+    this.span = span;
+  }
+}
+
+/** FAULTS section 7: span output. Also the most that one call of the decoder gives. */
+const MAX_OUTPUT_BYTES = 8 * 1024 * 1024;
+const NO_INPUT = Buffer.alloc(0);
+
+export class DecodeRun {
+  readonly #toc: Toc;
+  readonly #decoder: SpanDecoder;
+  #fedTo: CompressedOffset;
+  #nextSpan: number;
+  /** Bytes to drop before `#nextSpan` begins. */
+  #skip: number;
+  #partial: Buffer | undefined;
+  #filled = 0;
+
+  constructor(toc: Toc, checkpoint: Checkpoint, decoder: SpanDecoder) {
+    this.#toc = toc;
+    this.#decoder = decoder;
+    this.#fedTo = checkpoint.compressedOffset;
+    const within = spanAt(toc.spans, checkpoint.uncompressedOffset);
+    this.#nextSpan = spanOf(toc.spans, within).start < checkpoint.uncompressedOffset ? within + 1 : within;
+    this.#skip = (toc.spans[this.#nextSpan]?.start ?? toc.uncompressedSize) - checkpoint.uncompressedOffset;
+  }
+
+  /** Compressed bytes before this went in; the next to feed is this one. */
+  get fedTo(): CompressedOffset {
+    return this.#fedTo;
+  }
+
+  /** The first span that has not come out yet. */
+  get nextSpan(): number {
+    return this.#nextSpan;
+  }
+
+  /** Takes the next compressed bytes; gives the spans up to `last` that they complete. @throws BadSpan */
+  async *feed(chunk: Uint8Array, last: number): AsyncGenerator<DecodedSpan> {
+    this.#fedTo = compressed(this.#fedTo + chunk.length);
+    yield* this.#decode(chunk, last, false);
+  }
+
+  /** Gives the spans up to `last` that the bytes fed so far complete. @throws BadSpan */
+  async *drain(last: number): AsyncGenerator<DecodedSpan> {
+    yield* this.#decode(NO_INPUT, last, true);
+  }
+
+  close(): void {
+    this.#decoder.close();
+  }
+
+  async *#decode(chunk: Uint8Array, last: number, isDraining: boolean): AsyncGenerator<DecodedSpan> {
+    let input = chunk;
+    while (this.#nextSpan <= last) {
+      const { start, end } = spanOf(this.#toc.spans, this.#nextSpan);
+      const length = end - start;
+      if (length > MAX_OUTPUT_BYTES)
+        throw new BadSpan(this.#nextSpan, `a span of ${length} bytes is too long`);
+      const wanted = this.#skip > 0 ? Math.min(this.#skip, MAX_OUTPUT_BYTES) : length - this.#filled;
+      const output = await this.#write(input, wanted);
+      input = NO_INPUT;
+      if (output.length === 0) return;
+      if (this.#skip > 0) {
+        this.#skip -= output.length;
+      } else if (this.#filled === 0 && output.length === length) {
+        yield { span: this.#nextSpan++, bytes: output };
+      } else {
+        this.#partial ??= Buffer.allocUnsafeSlow(length);
+        output.copy(this.#partial, this.#filled);
+        this.#filled += output.length;
+        if (this.#filled === length) {
+          const bytes = this.#partial;
+          this.#partial = undefined;
+          this.#filled = 0;
+          yield { span: this.#nextSpan++, bytes };
+        }
+      }
+      // Less than wanted: the input is used up. Only at the very end is it worth asking again.
+      if (output.length < wanted && !isDraining) return;
+    }
+  }
+
+  async #write(input: Uint8Array, wanted: number): Promise<Buffer> {
+    try {
+      return await this.#decoder.write(input, wanted);
+    } catch (error) {
+      throw new BadSpan(this.#nextSpan, `decompression failed (${(error as Error).message})`, error);
+    }
+  }
+}
+
+/**
+ * Begins at `checkpoint`, or, where its window cannot be read, at the nearest one before that needs none:
+ * that costs more bytes, but the reader is served. The caller closes the run.
+ */
+export async function openDecodeRun(index: LayerIndex, checkpoint: number): Promise<DecodeRun> {
+  const { toc } = index;
+  for (let candidate = checkpoint; ; candidate -= 1) {
+    const at = toc.checkpoints[candidate];
+    if (at === undefined) throw new RangeError(`no checkpoint ${checkpoint} of ${toc.digest} can be used`);
+    try {
+      const window = at.windowLength > 0 ? await index.readWindow(candidate) : undefined;
+      if (at.windowLength > 0 && window === undefined) throw new Error('its window is missing');
+      const decoder = createSpanDecoder({
+        compression: toc.compression,
+        bits: at.bits,
+        ...(window === undefined ? {} : { window }),
+      });
+      return new DecodeRun(toc, at, decoder);
+    } catch (error) {
+      if (candidate === 0) throw error;
+      log().warn(
+        { err: error, layer: toc.digest, checkpoint: candidate },
+        'a checkpoint cannot be used: decompression begins before it',
+      );
+    }
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * Brings missing spans of a layer from its source: request, decompress, verify, hand over, keep.
+ *
+ * No byte is handed over or kept before the sha256 of its span was compared. A span that is wrong is fetched
+ * once more; wrong again, it fails for those who wait, and nothing is remembered of it (F14).
+ *
+ * Where one checkpoint serves several spans, decompression passes over those before the wanted one. They
+ * are verified and kept too, one after the other, and such fetches take turns: the next goes on where the
+ * one before stopped, so that a layer of one zstd frame is fetched once, however it is read.
+ */
+import { PeelError } from '../errors.ts';
+import { log } from '../log.ts';
+import { sha256 } from '../native.ts';
+import type { CompressedRange } from '../units.ts';
+import { ByteBudget } from './byte-budget.ts';
+import { BadSpan, type DecodedSpan, type DecodeRun, type LayerIndex, openDecodeRun } from './decode-run.ts';
+import { fetchSpans } from './fetch-spans.ts';
+import type { MemoryCache } from './memory-cache.ts';
+import { planRequests, type SpanRun, spanOf } from './plan.ts';
+import type { RangeSource } from './range-source.ts';
+import type { SpanFlights, SpanJob } from './single-flight.ts';
+import type { SpanCache } from './span-cache.ts';
+
+/** A run put aside holds its decoder's memory (zstd: its window); after so long without use it is let go. */
+const PARK_MS = 30_000;
+
+export interface FetchStats {
+  /** Requests made to the source. */
+  requests: number;
+  /** Compressed bytes that came. */
+  fetchedBytes: number;
+  fetchedSpans: number;
+  /** Spans whose bytes were not the ones indexed. */
+  badSpans: number;
+}
+
+export interface FetcherParts {
+  readonly index: LayerIndex;
+  readonly source: RangeSource;
+  readonly cache: SpanCache | undefined;
+  readonly memory: MemoryCache;
+  readonly flights: SpanFlights;
+  readonly inflight: ByteBudget;
+  readonly maxRequestBytes: number;
+}
+
+export class SpanFetcher {
+  readonly stats: FetchStats = { requests: 0, fetchedBytes: 0, fetchedSpans: 0, badSpans: 0 };
+  readonly #parts: FetcherParts;
+  /** One turn at a time for each checkpoint that serves several spans. */
+  readonly #turns = new Map<number, ByteBudget>();
+  #parked: { run: DecodeRun; timer: NodeJS.Timeout } | undefined;
+  #isClosed = false;
+
+  constructor(parts: FetcherParts) {
+    this.#parts = parts;
+  }
+
+  /** Brings `spans` (rising), as the job's own. Never rejects: what cannot be had fails in the job. */
+  async fetch(spans: readonly number[], job: SpanJob): Promise<void> {
+    const runs = planRequests(this.#parts.index.toc, spans, this.#parts.maxRequestBytes);
+    await Promise.all(runs.map((run) => this.#fetchInTurn(run, job)));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#unpark()?.close();
+  }
+
+  async #fetchInTurn(run: SpanRun, job: SpanJob): Promise<void> {
+    let release: (() => void) | undefined;
+    try {
+      release = await this.#turnOf(run.first)?.acquire(1, job.signal);
+      await this.#fetchRun(run, job);
+    } catch (error) {
+      for (let span = run.first; span <= run.last; span += 1) job.fail(span, error);
+    } finally {
+      release?.();
+    }
+  }
+
+  async #fetchRun({ first, last }: SpanRun, job: SpanJob): Promise<void> {
+    const isRefetched = new Set<number>();
+    let next = first;
+    while (next <= last) {
+      // Another job may have passed over it meanwhile.
+      if (!job.isPending(next)) {
+        next += 1;
+        continue;
+      }
+      try {
+        await this.#fetchFrom(next, last, job);
+        return;
+      } catch (error) {
+        if (!(error instanceof BadSpan)) throw error;
+        this.stats.badSpans += 1;
+        log().warn({ layer: this.#digest, span: error.span, found: error.message }, 'a span came out wrong');
+        if (isRefetched.has(error.span)) next = this.#giveUp(error, next, last, job);
+        isRefetched.add(error.span);
+      }
+    }
+  }
+
+  /** One request: from the checkpoint of `next`, or from where an earlier run stopped, to the end of `last`. */
+  async #fetchFrom(next: number, last: number, job: SpanJob): Promise<void> {
+    const { index, source, inflight, cache } = this.#parts;
+    const run = this.#resume(next) ?? (await openDecodeRun(index, spanOf(index.toc.spans, next).checkpoint));
+    let isUsable = true;
+    try {
+      const passed = { first: run.nextSpan, last: next - 1 };
+      const uses = passed.first <= passed.last ? await cache?.lastUses(passed.first, passed.last) : undefined;
+      const isKept = (span: number): boolean => span < next && (uses?.[span - passed.first] ?? 0) !== 0;
+      for (let span = passed.first; span <= passed.last; span += 1) if (!isKept(span)) job.adopt(span);
+
+      const range: CompressedRange = { start: run.fedTo, end: spanOf(index.toc.spans, last).compressedEnd };
+      const release = await inflight.acquire(Math.max(1, range.end - range.start), job.signal);
+      try {
+        if (range.start < range.end) this.stats.requests += 1;
+        const onBytes = (count: number): void => {
+          this.stats.fetchedBytes += count;
+        };
+        for await (const decoded of fetchSpans(source, run, range, last, job.signal, onBytes)) {
+          if (isKept(decoded.span) && this.#parts.flights.find(decoded.span) === undefined) continue;
+          await this.#accept(decoded, decoded.span >= next);
+        }
+      } finally {
+        release();
+      }
+    } catch (error) {
+      isUsable = !(error instanceof BadSpan);
+      if (isUsable) for (let span = run.nextSpan; span < next; span += 1) job.fail(span, error);
+      throw error;
+    } finally {
+      if (isUsable) this.#park(run);
+      else run.close();
+    }
+  }
+
+  /** Verifies; only then hands over and keeps. Spans that were only passed over do not fill the memory. */
+  async #accept({ span, bytes }: DecodedSpan, isWanted: boolean): Promise<void> {
+    const { index, flights, memory, cache } = this.#parts;
+    if (!(await sha256(bytes)).equals(spanOf(index.toc.spans, span).sha256)) {
+      throw new BadSpan(span, 'its sha256 is not the one recorded');
+    }
+    this.stats.fetchedSpans += 1;
+    if (isWanted || flights.find(span)?.hasWaiters === true) memory.keep(this.#digest, span, bytes);
+    flights.land(span, bytes);
+    await cache?.store(span, bytes);
+  }
+
+  /** Fails the bad span and all that cannot be decompressed without passing over it; the span to go on with. */
+  #giveUp(bad: BadSpan, next: number, last: number, job: SpanJob): number {
+    const { toc } = this.#parts.index;
+    const { start, end, checkpoint } = spanOf(toc.spans, bad.span);
+    const error = new PeelError(
+      'ERR_DIGEST_MISMATCH',
+      `span ${bad.span} of layer ${this.#digest} (tar bytes ${start} to ${end}): ${bad.message}, in two fetches; ` +
+        'the source does not give the bytes that the layer had when it was verified',
+      {
+        facts: {
+          layer: this.#digest,
+          span: bad.span,
+          offset: start,
+          compressedOffset: toc.checkpoints[checkpoint]?.compressedOffset ?? 0,
+        },
+        cause: bad,
+      },
+    );
+    let span = bad.span;
+    const passesOverIt = (other: number): boolean => {
+      // `next` did, whatever its checkpoint: the fetch began where it had to.
+      if (other <= next) return true;
+      const from = toc.checkpoints[spanOf(toc.spans, other).checkpoint]?.uncompressedOffset ?? 0;
+      return from < end;
+    };
+    while (span <= last && passesOverIt(span)) {
+      job.fail(span, error);
+      span += 1;
+    }
+    return span;
+  }
+
+  get #digest() {
+    return this.#parts.index.toc.digest;
+  }
+
+  #turnOf(span: number): ByteBudget | undefined {
+    const { spans } = this.#parts.index.toc;
+    const { checkpoint } = spanOf(spans, span);
+    if (spans[span - 1]?.checkpoint !== checkpoint && spans[span + 1]?.checkpoint !== checkpoint) {
+      return undefined;
+    }
+    let turn = this.#turns.get(checkpoint);
+    if (turn === undefined) {
+      turn = new ByteBudget(1);
+      this.#turns.set(checkpoint, turn);
+    }
+    return turn;
+  }
+
+  /** Keeps a run for later where going on with it would be cheaper than beginning at a checkpoint. */
+  #park(run: DecodeRun): void {
+    const { toc } = this.#parts.index;
+    const following = toc.spans[run.nextSpan];
+    const from = following === undefined ? undefined : toc.checkpoints[following.checkpoint];
+    const isAhead =
+      following !== undefined && from !== undefined && from.uncompressedOffset < following.start;
+    if (!isAhead || this.#isClosed) {
+      run.close();
+      return;
+    }
+    this.#unpark()?.close();
+    const timer = setTimeout(() => this.#unpark()?.close(), PARK_MS);
+    timer.unref();
+    this.#parked = { run, timer };
+  }
+
+  #resume(span: number): DecodeRun | undefined {
+    const { toc } = this.#parts.index;
+    const parked = this.#parked?.run;
+    if (parked === undefined || parked.nextSpan > span) return undefined;
+    const from = toc.checkpoints[spanOf(toc.spans, span).checkpoint]?.uncompressedOffset ?? 0;
+    return spanOf(toc.spans, parked.nextSpan).start > from ? this.#unpark() : undefined;
+  }
+
+  #unpark(): DecodeRun | undefined {
+    const parked = this.#parked;
+    this.#parked = undefined;
+    clearTimeout(parked?.timer);
+    return parked?.run;
+  }
+}
