@@ -1,0 +1,96 @@
+/**
+ * Real images against their reference listings, entry for entry. The listings come from another reader and equal what
+ * `umoci unpack` gives (README beside them), but for directory times that umoci leaves at "now".
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { mergeLayers } from '../../src/tree/merge.ts';
+import { imagesDir } from '../support/images.ts';
+import { contentFrom, type Row, rowsOf } from '../support/listing.ts';
+import { readLayer } from '../support/read-layer.ts';
+import { imagesOfArchive, imagesOfLayout } from '../support/stored-image.ts';
+
+const folder = imagesDir();
+
+/** Listings that are not compared, each with its reason. */
+const EXCUSED: Readonly<Record<string, string>> = {
+  'layouts/oci-tools/overlayfs-docker-v2-manifest.o0.tsv': 'its one layer is a squashfs image, not a tar',
+  'layouts/regclient/testrepo.o21.tsv': 'an artifact of text blobs, no image: the listing is an empty root',
+};
+
+/** `layouts/a/b.o3.tsv` is the fourth image of the layout a/b; without a number the file itself is a layer. */
+async function layersOf(listing: string, images: string): Promise<readonly Buffer[]> {
+  const [, name, number] = /^(.*?)(?:\.o(\d+))?\.tsv$/.exec(listing) ?? [];
+  const stored = path.join(images, name ?? '');
+  if (number === undefined) {
+    return [readFileSync(stored)];
+  }
+  const found = name?.startsWith('layouts/') ? imagesOfLayout(stored) : await imagesOfArchive(stored);
+  const image = found[Number(number)];
+  if (image === undefined) {
+    throw new Error(`${listing}: the layout has ${found.length} images`);
+  }
+  return image.layers;
+}
+
+function listingsIn(images: string): string[] {
+  return readdirSync(path.join(images, 'listings'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.tsv') && !name.startsWith('dialects/'))
+    .sort();
+}
+
+const LETTER_OF = { file: 'f', dir: 'd', symlink: 'l', char: 'c', block: 'b', fifo: 'p' } as const;
+
+/** A row as the listings write it; times of whole seconds only, as theirs are. */
+function tabbed(row: Row): string {
+  const { kind } = row;
+  return [
+    row.path,
+    LETTER_OF[kind],
+    row.mode.toString(8),
+    row.uid,
+    row.gid,
+    Number(row.mtime.split('.')[0]),
+    row.size,
+    row.content,
+    row.nlink,
+    row.xattrs.join(','),
+  ].join('\t');
+}
+
+/** A listing's row with its attributes in hexadecimal, as `tabbed` has them. */
+function normalized(line: string): string {
+  const fields = Buffer.from(line, 'utf8').toString('latin1').split('\t');
+  const xattrs = /^(?<name>[^=]+)='(?<value>.*)'$/.exec(fields[9] ?? '')?.groups;
+  if (xattrs !== undefined) {
+    // Python's repr of a string with surrogate escapes, its backslashes doubled.
+    const value = (xattrs['value'] ?? '').replaceAll(/\\\\(?:x|udc)([0-9a-f]{2})/g, (_, hex: string) =>
+      String.fromCharCode(Number.parseInt(hex, 16)),
+    );
+    fields[9] = `${xattrs['name']}=${Buffer.from(value, 'latin1').toString('hex')}`;
+  }
+  return fields.slice(0, 10).join('\t');
+}
+
+describe.skipIf(folder === undefined)('real images', () => {
+  const images = folder ?? '';
+  const listings = folder === undefined ? [] : listingsIn(images);
+
+  test('every listing is compared or excused', () => {
+    expect(listings.length).toBeGreaterThan(100);
+    expect(Object.keys(EXCUSED).filter((name) => !listings.includes(name))).toEqual([]);
+  });
+
+  for (const listing of listings.filter((name) => !(name in EXCUSED))) {
+    test(`${listing.replace(/\.tsv$/, '')} merges to its listing`, async () => {
+      const layers = await Promise.all((await layersOf(listing, images)).map(readLayer));
+      const tree = mergeLayers(layers.map(({ entries }) => entries));
+      const rows = rowsOf(tree, contentFrom(layers.map(({ tar }) => tar)));
+      const expected = readFileSync(path.join(images, 'listings', listing), 'utf8')
+        .replace(/\n$/, '')
+        .split('\n');
+      expect(rows.map(tabbed).sort()).toEqual(expected.map(normalized).sort());
+    });
+  }
+});

@@ -1,0 +1,231 @@
+/**
+ * Random stacks of layers, merged from real tars, against two references: a model written from the specification, and
+ * `umoci unpack`. PEEL_STACKS and PEEL_SEED choose how many and which; a failure prints its seed and a shrunk stack.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { isPeelError } from '../../src/errors.ts';
+import { mergeLayers } from '../../src/tree/merge.ts';
+import { contentFrom, type Row, rowsOf, sha256 } from '../support/listing.ts';
+import { Model, type ModelInode, ModelRefusal } from '../support/model.ts';
+import { describeStack, randomStack, type Stack } from '../support/random-stack.ts';
+import { readLayer } from '../support/read-layer.ts';
+import { writeTar } from '../support/tar-bytes.ts';
+import { rowsOnDisk, UmociLayout, umociProblem, xattrsBelow } from '../support/umoci.ts';
+
+const COUNT = Number(process.env['PEEL_STACKS'] ?? 200);
+const FIRST_SEED = Number(process.env['PEEL_SEED'] ?? 1);
+const SEEDS = Array.from({ length: COUNT }, (_, index) => FIRST_SEED + index);
+const BATCH = 50;
+/** The slowest that a stack may be on a busy machine of 2 cores; the usual is a tenth. */
+const STACK_MS = 2000;
+const MAX_SHRINK_STEPS = 400;
+
+/** The rows of a stack, or the word for a stack that is refused. */
+type Outcome = readonly Row[] | 'refused';
+
+async function merged(stack: Stack): Promise<Outcome> {
+  const layers = await Promise.all(stack.map((members) => readLayer(writeTar(members).bytes)));
+  try {
+    return rowsOf(
+      mergeLayers(layers.map(({ entries }) => entries)),
+      contentFrom(layers.map(({ tar }) => tar)),
+    );
+  } catch (error) {
+    if (isPeelError(error, 'ERR_LAYER_INVALID')) {
+      return 'refused';
+    }
+    throw error;
+  }
+}
+
+function modelled(stack: Stack): Outcome {
+  const model = new Model();
+  try {
+    for (const layer of stack) {
+      model.applyLayer(layer);
+    }
+  } catch (error) {
+    if (error instanceof ModelRefusal) {
+      return 'refused';
+    }
+    throw error;
+  }
+  return rowsOfModel(model);
+}
+
+function rowsOfModel({ inodes }: Model): Row[] {
+  const paths = [...inodes.keys()].sort(byComponents);
+  const names = new Map<ModelInode | undefined, string[]>();
+  for (const at of paths) {
+    const inode = inodes.get(at);
+    names.set(inode, [...(names.get(inode) ?? []), at]);
+  }
+  return paths.map((at) => {
+    const inode = inodes.get(at) as ModelInode;
+    const group = inode.type === 'dir' ? [at] : (names.get(inode) ?? []);
+    const subdirectories = paths.filter(
+      (other) => other !== '/' && path.posix.dirname(other) === at && inodes.get(other)?.type === 'dir',
+    );
+    return {
+      path: at,
+      kind: inode.type as Row['kind'],
+      mode: inode.mode,
+      uid: inode.uid,
+      gid: inode.gid,
+      mtime: `${inode.mtimeSec}.${String(inode.mtimeNsec).padStart(9, '0')}`,
+      size: inode.content?.length ?? inode.target?.length ?? 0,
+      content:
+        inode.content === undefined ? (inode.target ?? inode.rdev?.join(':') ?? '') : sha256(inode.content),
+      nlink: inode.type === 'dir' ? 2 + subdirectories.length : group.length,
+      xattrs: [...(inode.xattrs ?? [])].map(([name, value]) => `${name}=${value.toString('hex')}`).sort(),
+      inode: group[0] ?? at,
+      implied: inode.implied,
+    };
+  });
+}
+
+/** Depth first, names in byte order: the order of `rowsOf`. */
+function byComponents(left: string, right: string): number {
+  const [a, b] = [left.replaceAll('/', '\0'), right.replaceAll('/', '\0')];
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** umoci leaves times of directories at "now" in places, and counts and sizes of directories are the disk's. */
+function comparableWithDisk(outcome: Outcome): Outcome {
+  return outcome === 'refused'
+    ? outcome
+    : outcome.map((row) => ({
+        ...row,
+        implied: false,
+        ...(row.kind === 'dir' ? { mtime: '', size: 0, nlink: 0 } : {}),
+      }));
+}
+
+function same(left: Outcome, right: Outcome): boolean {
+  return JSON.stringify(left) === JSON.stringify(right);
+}
+
+/** Takes members out of a failing stack for as long as it fails, and reports what is left. */
+async function report(seed: number, stack: Stack, compare: (stack: Stack) => Promise<[Outcome, Outcome]>) {
+  let smallest = stack;
+  let steps = 0;
+  const fails = async (candidate: Stack): Promise<boolean> => {
+    steps += 1;
+    const [actual, expected] = await compare(candidate);
+    return (actual === 'refused') === (expected === 'refused') && !same(actual, expected);
+  };
+  if (await fails(stack)) {
+    for (let size = 64; size >= 1; size = Math.floor(size / 2)) {
+      for (let layer = 0; layer < smallest.length; layer += 1) {
+        for (let from = 0; from < (smallest[layer]?.length ?? 0) && steps < MAX_SHRINK_STEPS; ) {
+          const candidate = smallest.map((members, index) =>
+            index === layer ? members.filter((_, at) => at < from || at >= from + size) : members,
+          );
+          if (await fails(candidate)) {
+            smallest = candidate;
+          } else {
+            from += size;
+          }
+        }
+      }
+    }
+  }
+  const [actual, expected] = await compare(smallest);
+  expect(actual, `seed ${seed} (PEEL_SEED=${seed} PEEL_STACKS=1):\n${describeStack(smallest)}`).toEqual(
+    expected,
+  );
+}
+
+describe('random stacks', () => {
+  test(`${COUNT} stacks from seed ${FIRST_SEED} merge to what the model of the specification says`, {
+    timeout: COUNT * STACK_MS,
+  }, async () => {
+    for (const seed of SEEDS) {
+      const { stack, isPoisoned } = randomStack(seed);
+      const actual = await merged(stack);
+      if (!same(actual, modelled(stack))) {
+        await report(seed, stack, async (candidate) => [await merged(candidate), modelled(candidate)]);
+      }
+      expect(actual === 'refused', `seed ${seed}`).toBe(isPoisoned);
+    }
+  });
+
+  const problem = umociProblem();
+  describe.skipIf(problem !== undefined)(
+    `with umoci${problem === undefined ? '' : ` (skipped: ${problem})`}`,
+    () => {
+      let folder = '';
+      beforeAll(() => {
+        folder = mkdtempSync(path.join(tmpdir(), 'peel-stacks-'));
+      });
+      afterAll(() => {
+        rmSync(folder, { recursive: true, force: true });
+      });
+
+      /** Unpacks stacks by tag, two at a time, and lists them. */
+      async function unpacked(stacks: ReadonlyMap<string, Stack>): Promise<Map<string, Outcome>> {
+        const batch = mkdtempSync(path.join(folder, 'batch-'));
+        const images = path.join(batch, 'images');
+        const trees = path.join(batch, 'trees');
+        mkdirSync(images);
+        mkdirSync(trees);
+        try {
+          const layout = new UmociLayout(images);
+          for (const [tag, stack] of stacks) {
+            layout.add(
+              tag,
+              stack.map((members) => writeTar(members).bytes),
+            );
+          }
+          const refusals = new Map<string, string | undefined>();
+          const tags = stacks.keys();
+          const work = async (): Promise<void> => {
+            for (const tag of tags) {
+              refusals.set(tag, await layout.unpack(tag, path.join(trees, tag)));
+            }
+          };
+          await Promise.all([work(), work()]);
+          const xattrs = xattrsBelow(trees);
+          return new Map(
+            [...stacks.keys()].map((tag) => [
+              tag,
+              refusals.get(tag) === undefined ? rowsOnDisk(path.join(trees, tag), xattrs) : 'refused',
+            ]),
+          );
+        } finally {
+          rmSync(batch, { recursive: true, force: true });
+        }
+      }
+
+      test(`${COUNT} stacks from seed ${FIRST_SEED} merge to what umoci unpacks`, {
+        timeout: COUNT * STACK_MS,
+      }, async () => {
+        let compared = 0;
+        for (let from = 0; from < SEEDS.length; from += BATCH) {
+          const stacks = new Map(
+            SEEDS.slice(from, from + BATCH).map((seed) => [`s${seed}`, randomStack(seed)] as const),
+          );
+          const outcomes = await unpacked(new Map([...stacks].map(([tag, { ordered }]) => [tag, ordered])));
+          for (const [tag, { stack, ordered }] of stacks) {
+            const expected = comparableWithDisk(outcomes.get(tag) ?? 'refused');
+            const actual = comparableWithDisk(await merged(stack));
+            if (!same(actual, expected)) {
+              await report(Number(tag.slice(1)), ordered, async (candidate) => [
+                comparableWithDisk(await merged(candidate)),
+                comparableWithDisk((await unpacked(new Map([['one', candidate]]))).get('one') ?? 'refused'),
+              ]);
+              expect(actual, `${tag}, only with its whiteouts elsewhere:\n${describeStack(stack)}`).toEqual(
+                expected,
+              );
+            }
+            compared += 1;
+          }
+        }
+        expect(compared).toBe(COUNT);
+      });
+    },
+  );
+});
