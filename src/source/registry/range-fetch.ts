@@ -1,0 +1,149 @@
+/**
+ * The bytes of a range of a blob, as they arrive. When the connection fails in the middle, the rest is asked
+ * for from the byte that was reached; after 64 KiB of progress, tries and deadline begin anew.
+ *
+ * Exactly the bytes of the range come, or the iteration throws. They are not verified: a registry that sends
+ * other bytes of the right number is found out by the digests of `src/blob/`.
+ */
+import { PeelError } from '../../errors.ts';
+import type { Descriptor } from '../../reference/descriptor.ts';
+import type { CompressedRange } from '../../units.ts';
+import { planBody, rangeHeader } from './content-range.ts';
+import { throwIfAborted } from './deadline.ts';
+import { PROGRESS_BYTES } from './options.ts';
+import type { RegistryClient } from './registry-client.ts';
+import type { Operation, RegistryHost } from './registry-host.ts';
+import { TransportFailure } from './transport-failure.ts';
+
+const SHORT_DIGEST = 'sha256:'.length + 12;
+
+export interface RangeRequest {
+  readonly client: RegistryClient;
+  readonly descriptor: Descriptor;
+  readonly range: CompressedRange;
+  /** Of the repository, for messages. */
+  readonly repository: string;
+  /** Where redirects for this blob led: shared by all its ranges. */
+  readonly locations: Map<RegistryHost, URL>;
+}
+
+/**
+ * @throws RangeError for a range outside the blob: the caller miscounted.
+ * @throws PeelError as in src/errors.ts.
+ */
+export async function* fetchRange(
+  request: RangeRequest,
+  signal?: AbortSignal,
+): AsyncGenerator<Buffer, void, undefined> {
+  const { client, descriptor, range } = request;
+  if (range.start < 0 || range.start > range.end || range.end > descriptor.size) {
+    throw new RangeError(`range ${range.start}-${range.end} of a blob of ${descriptor.size} bytes`);
+  }
+  const doing = `blob ${descriptor.digest.slice(0, SHORT_DIGEST)} of ${request.repository}`;
+  const operation = client.operation(`${doing}, bytes ${range.start}-${range.end - 1}`, signal);
+  let at: number = range.start;
+  let progress = 0;
+  while (at < range.end) {
+    throwIfAborted(signal);
+    const { host, body } = await openBody(request, at, doing, operation);
+    try {
+      for await (const chunk of body) {
+        at += chunk.length;
+        progress += chunk.length;
+        if (progress >= PROGRESS_BYTES) {
+          progress = 0;
+          operation.tries.restart();
+          operation.deadline.restart();
+        }
+        yield chunk;
+      }
+      if (at < range.end) {
+        throw new TransportFailure('the body ended too early', { isRetryable: true });
+      }
+    } catch (error) {
+      if (!(error instanceof TransportFailure)) {
+        throw error;
+      }
+      const failure = error.toError(
+        `${doing}, at byte ${at} of ${range.start}-${range.end - 1}`,
+        host.config.name,
+      );
+      if (!error.isRetryable) {
+        throw failure;
+      }
+      client.demote(host);
+      await operation.tries.wait(failure, signal);
+    }
+  }
+}
+
+interface OpenBody {
+  readonly host: RegistryHost;
+  /** The wanted bytes from `at` on, at most to the end of the range. */
+  readonly body: AsyncIterable<Buffer>;
+}
+
+async function openBody(
+  request: RangeRequest,
+  at: number,
+  doing: string,
+  operation: Operation,
+): Promise<OpenBody> {
+  const { client, descriptor, range, locations } = request;
+  const wanted = { start: at, end: range.end, size: descriptor.size };
+  const header = rangeHeader(wanted);
+  const { answer, host } = await client.request(
+    {
+      path: `blobs/${descriptor.digest}`,
+      headers: header === undefined ? {} : { range: header },
+      doing,
+      accepted: [200, 206, 416],
+      isByTag: false,
+      locations,
+    },
+    operation,
+  );
+  try {
+    if (answer.status === 416) {
+      throw new PeelError(
+        'ERR_REGISTRY_RESPONSE',
+        `${doing}: ${host.config.name} has no bytes ${at}-${range.end - 1} (status 416), the manifest says the blob has ${descriptor.size}`,
+        { facts: { host: host.config.name, digest: descriptor.digest, status: 416 } },
+      );
+    }
+    const plan = planBody(answer, wanted, doing, client.secrets);
+    if (plan.isWholeInstead) {
+      host.noteRangesIgnored();
+    }
+    return {
+      host,
+      body: cut(answer.read(), plan.skip, range.end - at, answer.contentLength() !== undefined),
+    };
+  } catch (error) {
+    answer.close();
+    throw error;
+  }
+}
+
+/** Passes over `skip` bytes, then gives `length`. A body that ends exactly there is read to its end, which keeps the connection. */
+async function* cut(
+  body: AsyncIterable<Buffer>,
+  skip: number,
+  length: number,
+  hasLength: boolean,
+): AsyncGenerator<Buffer, void, undefined> {
+  let toSkip = skip;
+  let left = length;
+  for await (const chunk of body) {
+    const from = Math.min(toSkip, chunk.length);
+    toSkip -= from;
+    const piece = chunk.subarray(from, from + left);
+    left -= piece.length;
+    if (piece.length > 0) {
+      yield piece;
+    }
+    if (left === 0 && (!hasLength || from + piece.length < chunk.length)) {
+      return;
+    }
+  }
+}

@@ -1,0 +1,42 @@
+/** Where a redirect may lead. Which address that is in the end, connect.ts decides. */
+import { PeelError } from '../../errors.ts';
+import type { HttpAnswer } from './exchange.ts';
+import { quoteServerText, type Secrets } from './server-text.ts';
+
+const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+export function isRedirect(status: number): boolean {
+  return REDIRECT_STATUSES.has(status);
+}
+
+/** @throws PeelError ERR_REGISTRY_RESPONSE for a target that is no place to go to. */
+export function redirectTarget(answer: HttpAnswer, doing: string, secrets: Secrets): URL {
+  const location = answer.header('location');
+  const refuse = (why: string): PeelError =>
+    new PeelError(
+      'ERR_REGISTRY_RESPONSE',
+      // Without the query: it often is a signature that opens the blob to whoever reads the log.
+      `${doing}: redirected to ${quoteServerText((location ?? '').split(/[?#]/, 1)[0] ?? '', secrets)}: ${why}`,
+      { facts: { status: answer.status } },
+    );
+  if (location === undefined || location === '') {
+    throw refuse('the answer has no Location');
+  }
+  let target: URL;
+  try {
+    target = new URL(location, answer.url);
+  } catch {
+    throw refuse('it is not a URL');
+  }
+  if (target.protocol !== 'https:' && target.protocol !== 'http:') {
+    throw refuse('it is neither https nor http');
+  }
+  if (target.protocol === 'http:' && answer.url.protocol === 'https:') {
+    throw refuse('it leaves TLS');
+  }
+  if (target.username !== '' || target.password !== '') {
+    throw refuse('it carries credentials');
+  }
+  target.hash = '';
+  return target;
+}

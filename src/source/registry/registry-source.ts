@@ -1,0 +1,220 @@
+/** Images in a registry: the distribution API behind the interface of all sources. */
+import { createHash } from 'node:crypto';
+import { PeelError } from '../../errors.ts';
+import type { Descriptor } from '../../reference/descriptor.ts';
+import { algorithmOf, digestOf, hexOf, verifyBytes } from '../../reference/digest.ts';
+import { formatReference, type RegistryReference } from '../../reference/registry-reference.ts';
+import { type CompressedRange, compressed, type Digest } from '../../units.ts';
+import type { BlobSource, ImageSource, SourceStats, StoredDocument } from '../source.ts';
+import { refuseEncoding } from './content-range.ts';
+import { MAX_DOCUMENT_BYTES, type RegistryOptions } from './options.ts';
+import { fetchRange } from './range-fetch.ts';
+import { type ClientAnswer, RegistryClient } from './registry-client.ts';
+import type { Operation, RegistryHost } from './registry-host.ts';
+import { TransportFailure } from './transport-failure.ts';
+
+export type { RegistryOptions, RequestInfo } from './options.ts';
+
+/** All that a client should name (distribution-spec "Pulling manifests"), in one header: some servers read one. */
+const ACCEPT = [
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+].join(', ');
+
+/** No request is made until something is asked for. */
+export function openRegistry(reference: RegistryReference, options: RegistryOptions): ImageSource {
+  return new RegistrySource(reference, options);
+}
+
+class RegistrySource implements ImageSource {
+  readonly name: string;
+  readonly #reference: RegistryReference;
+  readonly #client: RegistryClient;
+  /** Redirects of each blob, by digest: presigned addresses serve many ranges. */
+  readonly #locations = new Map<Digest, Map<RegistryHost, URL>>();
+  /** What the name led to: a moved tag changes nothing for the life of the source. */
+  #resolved: StoredDocument | undefined;
+
+  constructor(reference: RegistryReference, options: RegistryOptions) {
+    this.name = formatReference(reference);
+    this.#reference = reference;
+    this.#client = new RegistryClient(reference, options);
+  }
+
+  get stats(): SourceStats {
+    return { ...this.#client.counters };
+  }
+
+  async resolve(signal?: AbortSignal): Promise<StoredDocument> {
+    if (this.#resolved === undefined) {
+      const { tag, digest } = this.#reference;
+      const found = await this.#fetchManifest(digest ?? tag ?? 'latest', digest, MAX_DOCUMENT_BYTES, signal);
+      // Two at once may have got different answers for a moving tag: the first one stays.
+      this.#resolved ??= found;
+    }
+    return this.#resolved;
+  }
+
+  async fetchDocument(descriptor: Descriptor, signal?: AbortSignal): Promise<StoredDocument> {
+    const what = `manifest ${descriptor.digest} of ${this.name}`;
+    if (descriptor.size > MAX_DOCUMENT_BYTES) {
+      throw new PeelError(
+        'ERR_LIMIT_EXCEEDED',
+        `${what}: its size of ${descriptor.size} bytes passes the limit of ${MAX_DOCUMENT_BYTES}`,
+        { facts: { digest: descriptor.digest, size: descriptor.size } },
+      );
+    }
+    const known =
+      descriptor.data ?? (this.#resolved?.digest === descriptor.digest ? this.#resolved.bytes : undefined);
+    if (known !== undefined) {
+      verifyBytes(known, descriptor, what);
+      return { mediaType: descriptor.mediaType, digest: descriptor.digest, bytes: known };
+    }
+    const document = await this.#fetchManifest(descriptor.digest, descriptor.digest, descriptor.size, signal);
+    verifyBytes(document.bytes, descriptor, what);
+    return document;
+  }
+
+  async fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer> {
+    const what = `blob ${descriptor.digest} of ${this.name}`;
+    if (descriptor.size > maxSize) {
+      throw new PeelError(
+        'ERR_LIMIT_EXCEEDED',
+        `${what}: its size of ${descriptor.size} bytes passes the limit of ${maxSize}`,
+        { facts: { digest: descriptor.digest, size: descriptor.size } },
+      );
+    }
+    let bytes = descriptor.data;
+    if (bytes === undefined) {
+      const chunks: Buffer[] = [];
+      for await (const chunk of this.#fetch(
+        descriptor,
+        { start: compressed(0), end: compressed(descriptor.size) },
+        signal,
+      )) {
+        chunks.push(chunk);
+      }
+      bytes = Buffer.concat(chunks);
+    }
+    verifyBytes(bytes, descriptor, what);
+    return bytes;
+  }
+
+  openBlob(descriptor: Descriptor): BlobSource {
+    return {
+      digest: descriptor.digest,
+      size: descriptor.size,
+      fetch: (range, signal) => this.#fetch(descriptor, range, signal),
+    };
+  }
+
+  reload(): Promise<void> {
+    this.#locations.clear();
+    return this.#client.reload();
+  }
+
+  close(): Promise<void> {
+    return this.#client.close();
+  }
+
+  #fetch(
+    descriptor: Descriptor,
+    range: CompressedRange,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<Buffer> {
+    let locations = this.#locations.get(descriptor.digest);
+    if (locations === undefined) {
+      locations = new Map();
+      this.#locations.set(descriptor.digest, locations);
+    }
+    return fetchRange(
+      { client: this.#client, descriptor, range, repository: this.#repositoryName(), locations },
+      signal,
+    );
+  }
+
+  /**
+   * A manifest or index, in one request: a GET counts once against Docker Hub's limits, and a HEAD before it
+   * would add nothing. `digest` undefined: a tag, whose content nothing is known about.
+   */
+  async #fetchManifest(
+    name: string,
+    digest: Digest | undefined,
+    maxBytes: number,
+    signal: AbortSignal | undefined,
+  ): Promise<StoredDocument> {
+    const doing = `manifest ${name} of ${this.#repositoryName()}`;
+    const operation = this.#client.operation(doing, signal);
+    for (;;) {
+      const { answer, host } = await this.#client.request(
+        {
+          path: `manifests/${name}`,
+          headers: { accept: ACCEPT },
+          doing,
+          accepted: [200],
+          isByTag: digest === undefined,
+        },
+        operation,
+      );
+      const bytes = await this.#readManifest({ answer, host }, maxBytes, doing, operation);
+      if (bytes === undefined) {
+        continue;
+      }
+      if (digest !== undefined && !hasDigest(bytes, digest)) {
+        const failure = new PeelError(
+          'ERR_DIGEST_MISMATCH',
+          `${doing}: ${host.config.name} sent ${bytes.length} bytes with digest ${digestOf(bytes)}`,
+          { facts: { digest, host: host.config.name } },
+        );
+        if (await this.#client.demoteMirror(host)) {
+          continue;
+        }
+        throw failure;
+      }
+      const mediaType = answer.header('content-type')?.split(';', 1)[0]?.trim();
+      return {
+        mediaType: mediaType === '' ? undefined : mediaType,
+        // Docker-Content-Digest is not asked: the bytes say it.
+        digest: digest ?? digestOf(bytes),
+        bytes,
+      };
+    }
+  }
+
+  /** undefined: the connection failed, and another try may begin. */
+  async #readManifest(
+    { answer, host }: ClientAnswer,
+    maxBytes: number,
+    doing: string,
+    operation: Operation,
+  ): Promise<Buffer | undefined> {
+    try {
+      const refuse = (why: string): PeelError =>
+        new PeelError('ERR_REGISTRY_RESPONSE', `${doing}: from ${host.config.name} ${why}`);
+      refuseEncoding(answer, refuse, this.#client.secrets);
+      return await answer.readAll(maxBytes, doing);
+    } catch (error) {
+      answer.close();
+      if (!(error instanceof TransportFailure)) {
+        throw error;
+      }
+      const failure = error.toError(doing, host.config.name);
+      if (!error.isRetryable) {
+        throw failure;
+      }
+      this.#client.demote(host);
+      await operation.tries.wait(failure, operation.signal);
+      return undefined;
+    }
+  }
+
+  #repositoryName(): string {
+    return `${this.#reference.registry}/${this.#reference.repository}`;
+  }
+}
+
+function hasDigest(bytes: Buffer, digest: Digest): boolean {
+  return createHash(algorithmOf(digest)).update(bytes).digest('hex') === hexOf(digest);
+}
