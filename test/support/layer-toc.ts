@@ -1,0 +1,30 @@
+/** Layers of tests through the real scanner. */
+import { createHash } from 'node:crypto';
+import { type BuiltToc, buildToc } from '../../src/layer/build-toc.ts';
+import type { Entry } from '../../src/layer/toc.ts';
+import type { Digest } from '../../src/units.ts';
+
+export function sha256Digest(bytes: Uint8Array): Digest {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
+}
+
+export async function* chunksOf(bytes: Uint8Array, size = 65_536): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+/** The TOC of a blob whose digest is taken to be the right one. */
+export function tocOfBlob(blob: Uint8Array, chunkSize?: number): Promise<BuiltToc> {
+  return buildToc(chunksOf(blob, chunkSize), { digest: sha256Digest(blob), size: blob.length });
+}
+
+/** The content of a file, holes included. */
+export function contentOf(tar: Uint8Array, entry: Entry): Buffer {
+  const pieces = entry.sparse ?? [{ offset: 0, length: entry.size }];
+  const content = Buffer.alloc(entry.size);
+  let at: number = entry.dataOffset;
+  for (const { offset, length } of pieces) {
+    content.set(tar.subarray(at, at + length), offset);
+    at += length;
+  }
+  return content;
+}
