@@ -50,11 +50,10 @@ async function scan(input: LayerInput, expected: ExpectedLayer): Promise<BuiltTo
       let coming = input.next();
       for (let piece = await coming; piece !== undefined; piece = await coming) {
         if (input.isFirst) refuseForeignCompression(piece);
-        const scanned = scanner.write(piece);
         coming = input.next();
         // Whichever fails first is reported; the other one must not count as unhandled.
         coming.catch(() => undefined);
-        builder.add(await scanned);
+        for await (const frames of scanner.writeInBatches(piece)) builder.add(frames);
       }
       input.checkSize();
       const last = await scanner.end();
