@@ -2,6 +2,10 @@
  * The only file that loads the addon (native/). Validates what goes in, types what comes out, and turns the
  * addon's statuses into PeelErrors. See native/README.md for threads and ownership.
  */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { getSystemErrorMap } from 'node:util';
+import { type ErrorCode, type ErrorFacts, PeelError } from './errors.ts';
 import type { Digest } from './units.ts';
 
 export type Compression = 'none' | 'gzip' | 'zstd';
@@ -57,6 +61,11 @@ export interface ScanResult {
 export interface LayerScanner {
   /** Takes the next bytes of the blob (copied); resolves with the members whose headers are now complete. */
   write(chunk: Uint8Array): Promise<TarFrame[]>;
+  /**
+   * The same in batches of at most a few MiB, for hostile input: a few KiB of a blob can hold a million
+   * headers. What the caller does not take is done by the next write, or by `end`.
+   */
+  writeInBatches(chunk: Uint8Array): AsyncGenerator<TarFrame[], void, undefined>;
   /** The blob is complete. @throws PeelError ERR_LAYER_INVALID where it is truncated or broken. */
   end(): Promise<{ frames: TarFrame[]; result: ScanResult }>;
   /** Frees everything at once; a pending promise rejects. Safe to call at any time, also twice. */
@@ -71,5 +80,341 @@ export interface SpanDecoder {
    * which may pass an empty chunk.
    */
   write(chunk: Uint8Array, maxOutput: number): Promise<Buffer>;
+  /** Frees everything; a pending promise rejects. Safe to call at any time, also twice. */
   close(): void;
+}
+
+export interface LayerScannerOptions {
+  /** Uncompressed bytes between checkpoints, 64 KiB to 1 GiB; design/GZIP says why 256 KiB. */
+  readonly spanSize?: number;
+  readonly limits?: {
+    /** Payload of one extended header (`x`, `g`, `L`, `K`); four times this for all of one member. */
+    readonly extendedHeaderBytes?: number;
+    /** Pieces of one sparse file. */
+    readonly sparseRegions?: number;
+    /** Members of one layer. */
+    readonly entries?: number;
+  };
+}
+
+export interface SpanDecoderOptions {
+  readonly compression: Compression;
+  /** Of the checkpoint. */
+  readonly bits?: number;
+  /** Of the checkpoint, packed as `ScanResult.windows` has it; absent or empty for none. */
+  readonly window?: Uint8Array;
+}
+
+const DEFAULT_SPAN_SIZE = 256 * 1024;
+const SMALLEST_SPAN_SIZE = 64 * 1024;
+const LARGEST_SPAN_SIZE = 1024 ** 3;
+// FAULTS section 7.
+const EXTENDED_HEADER_BYTES = 1024 ** 2;
+const SPARSE_REGIONS = 65_536;
+const ENTRIES = 5_000_000;
+const SPAN_OUTPUT_BYTES = 8 * 1024 ** 2;
+/** A window is at most 32 KiB; packed it hardly grows. */
+const PACKED_WINDOW_BYTES = 64 * 1024;
+
+const COMPRESSIONS = ['none', 'gzip', 'zstd'] as const satisfies readonly Compression[];
+
+declare const native: unique symbol;
+type NativeHandle<Name extends string> = object & { readonly [native]: Name };
+
+/** One batch as the addon gives it: four numbers a frame, two a part; all headers and parts back to back. */
+interface NativeBatch {
+  readonly table: Float64Array;
+  readonly bytes: Buffer;
+  readonly more: boolean;
+  readonly result?: NativeResult;
+}
+
+interface NativeResult {
+  readonly compression: number;
+  readonly digest: Buffer;
+  readonly diffID: Buffer;
+  readonly compressedSize: number;
+  readonly uncompressedSize: number;
+  readonly trailingGarbage: number;
+  readonly checkpointCompressed: Float64Array;
+  readonly checkpointUncompressed: Float64Array;
+  readonly checkpointBits: Float64Array;
+  readonly windowOffset: Float64Array;
+  readonly windowLength: Float64Array;
+  readonly spanStart: Float64Array;
+  readonly spanEnd: Float64Array;
+  readonly spanCheckpoint: Float64Array;
+  readonly spanCompressedEnd: Float64Array;
+  readonly spanSha256: Buffer;
+  readonly windows: Buffer;
+}
+
+/** What native/addon.cc exports. */
+interface Addon {
+  createScanner(
+    spanSize: number,
+    partSize: number,
+    sparseRegions: number,
+    entries: number,
+  ): NativeHandle<'scanner'>;
+  writeScanner(scanner: NativeHandle<'scanner'>, bytes: Uint8Array, last: boolean): Promise<NativeBatch>;
+  closeScanner(scanner: NativeHandle<'scanner'>): void;
+  createDecoder(compression: number, bits: number, window: Uint8Array): NativeHandle<'decoder'>;
+  runDecoder(decoder: NativeHandle<'decoder'>, bytes: Uint8Array, maxOutput: number): Promise<Buffer>;
+  closeDecoder(decoder: NativeHandle<'decoder'>): void;
+  sha256(bytes: Uint8Array): Promise<Buffer>;
+  /** 0, or an errno. */
+  punchHole(fd: number, offset: number, length: number): number;
+  /** 0, or an errno. */
+  unmount(path: Uint8Array, lazy: boolean): number;
+}
+
+const EMPTY = new Uint8Array(0);
+let loaded: Addon | undefined;
+
+/**
+ * The addon, loaded on first use, so that `--help` works without it. The path is the same from `src/` and
+ * from `dist/`.
+ * @throws PeelError ERR_NATIVE_MISSING.
+ */
+function addon(): Addon {
+  if (loaded === undefined) {
+    const path = fileURLToPath(new URL('../build/Release/peel.node', import.meta.url));
+    try {
+      loaded = createRequire(import.meta.url)(path) as Addon;
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
+      throw new PeelError(
+        'ERR_NATIVE_MISSING',
+        `cannot load the native part: ${reason}; build it with: npm rebuild peel (in a checkout: npm run install)`,
+        { facts: { path }, cause },
+      );
+    }
+  }
+  return loaded;
+}
+
+/** A new pass over one blob. @throws RangeError for options out of range. */
+export function createLayerScanner(options: LayerScannerOptions = {}): LayerScanner {
+  const spanSize = options.spanSize ?? DEFAULT_SPAN_SIZE;
+  validateInteger('spanSize', spanSize, SMALLEST_SPAN_SIZE, LARGEST_SPAN_SIZE);
+  const partSize = options.limits?.extendedHeaderBytes ?? EXTENDED_HEADER_BYTES;
+  validateInteger('limits.extendedHeaderBytes', partSize, 512, 1024 ** 3);
+  const sparseRegions = options.limits?.sparseRegions ?? SPARSE_REGIONS;
+  validateInteger('limits.sparseRegions', sparseRegions, 1, 2 ** 31);
+  const entries = options.limits?.entries ?? ENTRIES;
+  validateInteger('limits.entries', entries, 1, 2 ** 31);
+
+  const binding = addon();
+  const handle = binding.createScanner(spanSize, partSize, sparseRegions, entries);
+
+  async function* run(chunk: Uint8Array, last: boolean): AsyncGenerator<NativeBatch, void, undefined> {
+    let bytes = chunk;
+    for (;;) {
+      const input = bytes;
+      const batch = await settled('layer', () => binding.writeScanner(handle, input, last));
+      yield batch;
+      if (!batch.more) return;
+      bytes = EMPTY;
+    }
+  }
+
+  return {
+    async write(chunk) {
+      validateBytes('chunk', chunk);
+      const frames: TarFrame[] = [];
+      for await (const batch of run(chunk, false)) appendFrames(frames, batch);
+      return frames;
+    },
+    async *writeInBatches(chunk) {
+      validateBytes('chunk', chunk);
+      for await (const batch of run(chunk, false)) yield framesOf(batch);
+    },
+    async end() {
+      const frames: TarFrame[] = [];
+      let result: ScanResult | undefined;
+      for await (const batch of run(EMPTY, true)) {
+        appendFrames(frames, batch);
+        if (batch.result !== undefined) result = resultOf(batch.result);
+      }
+      if (result === undefined) throw new TypeError('the native scanner ended without a result');
+      return { frames, result };
+    },
+    close() {
+      binding.closeScanner(handle);
+    },
+  };
+}
+
+/** A decoder that begins at a checkpoint. @throws RangeError for options out of range. */
+export function createSpanDecoder(options: SpanDecoderOptions): SpanDecoder {
+  const compression = COMPRESSIONS.indexOf(options.compression);
+  if (compression < 0) throw new RangeError(`compression: got ${options.compression}`);
+  const bits = options.bits ?? 0;
+  validateInteger('bits', bits, 0, 7);
+  const window = options.window ?? EMPTY;
+  validateBytes('window', window);
+  validateInteger('window.length', window.length, 0, PACKED_WINDOW_BYTES);
+
+  const binding = addon();
+  const handle = binding.createDecoder(compression, bits, window);
+  return {
+    async write(chunk, maxOutput) {
+      validateBytes('chunk', chunk);
+      validateInteger('maxOutput', maxOutput, 1, SPAN_OUTPUT_BYTES);
+      return await settled('span', () => binding.runDecoder(handle, chunk, maxOutput));
+    },
+    close() {
+      binding.closeDecoder(handle);
+    },
+  };
+}
+
+/** The sha256 of a copy of `data`, 32 bytes, computed on a thread of the pool. */
+export async function sha256(data: Uint8Array): Promise<Buffer> {
+  validateBytes('data', data);
+  return await settled('sha256', () => addon().sha256(data));
+}
+
+/**
+ * Gives the bytes of a file back to the file system; they read as zeros, the size stays.
+ * False where the file system cannot do that. @throws PeelError ERR_IO.
+ */
+export function punchHole(fd: number, offset: number, length: number): boolean {
+  validateInteger('fd', fd, 0, 2 ** 31 - 1);
+  validateInteger('offset', offset, 0, Number.MAX_SAFE_INTEGER);
+  validateInteger('length', length, 1, Number.MAX_SAFE_INTEGER - offset);
+  const errno = addon().punchHole(fd, offset, length);
+  if (errno === 0) return true;
+  const name = errnoName(errno);
+  if (name === 'EOPNOTSUPP' || name === 'ENOTSUP' || name === 'ENOSYS') return false;
+  throw new PeelError('ERR_IO', `cannot punch a hole of ${length} bytes at ${offset}: ${name}`, {
+    facts: { errno: name, fd, offset, length },
+  });
+}
+
+/**
+ * umount2(2): never looks at the mount itself, so that a dead one cannot hang it, and follows no symbolic
+ * link at the end of `path`. `lazy` detaches also what is in use.
+ * @throws PeelError ERR_PERMISSION for EPERM, else ERR_MOUNT; `facts.errno` names the error (EINVAL: not a
+ * mount point, EBUSY: in use, ENOENT).
+ */
+export function unmount(path: string | Uint8Array, options: { readonly lazy: boolean }): void {
+  const bytes = typeof path === 'string' ? Buffer.from(path, 'utf8') : path;
+  validateBytes('path', bytes);
+  if (bytes.length === 0 || bytes.includes(0)) throw new RangeError('path: empty, or with a NUL byte');
+  const errno = addon().unmount(bytes, options.lazy);
+  if (errno === 0) return;
+  const name = errnoName(errno);
+  const shown = Buffer.from(bytes).toString('utf8');
+  throw new PeelError(
+    name === 'EPERM' || name === 'EACCES' ? 'ERR_PERMISSION' : 'ERR_MOUNT',
+    `cannot unmount ${JSON.stringify(shown)}: ${name}`,
+    { facts: { errno: name, path: shown } },
+  );
+}
+
+function framesOf(batch: NativeBatch): TarFrame[] {
+  const frames: TarFrame[] = [];
+  appendFrames(frames, batch);
+  return frames;
+}
+
+/** Header and parts are views into the batch's one buffer. */
+function appendFrames(frames: TarFrame[], { table, bytes }: NativeBatch): void {
+  let column = 0;
+  let position = 0;
+  const number = (): number => table[column++] ?? 0;
+  const slice = (length: number): Buffer => bytes.subarray(position, (position += length));
+  while (column < table.length) {
+    const headerOffset = number();
+    const dataOffset = number();
+    const storedSize = number();
+    const partCount = number();
+    const header = slice(512);
+    const parts: TarFrame['parts'][number][] = [];
+    for (let i = 0; i < partCount; i++) {
+      const kind = String.fromCharCode(number()) as TarFrame['parts'][number]['kind'];
+      parts.push({ kind, data: slice(number()) });
+    }
+    frames.push({ headerOffset, dataOffset, storedSize, header, parts });
+  }
+}
+
+function resultOf(scan: NativeResult): ScanResult {
+  return {
+    compression: COMPRESSIONS[scan.compression] ?? 'none',
+    digest: `sha256:${scan.digest.toString('hex')}` as Digest,
+    diffID: `sha256:${scan.diffID.toString('hex')}` as Digest,
+    compressedSize: scan.compressedSize,
+    uncompressedSize: scan.uncompressedSize,
+    trailingGarbage: scan.trailingGarbage,
+    checkpoints: {
+      compressedOffset: scan.checkpointCompressed,
+      uncompressedOffset: scan.checkpointUncompressed,
+      bits: Uint8Array.from(scan.checkpointBits),
+      windowOffset: scan.windowOffset,
+      windowLength: Uint32Array.from(scan.windowLength),
+    },
+    spans: {
+      start: scan.spanStart,
+      end: scan.spanEnd,
+      checkpoint: Uint32Array.from(scan.spanCheckpoint),
+      compressedEnd: scan.spanCompressedEnd,
+      sha256: scan.spanSha256,
+    },
+    windows: scan.windows,
+  };
+}
+
+/** What the addon's errors carry. */
+interface NativeError extends Error {
+  readonly code?: string;
+  readonly offset?: number;
+  readonly compressedOffset?: number;
+}
+
+const CODE_OF: Readonly<Record<string, ErrorCode>> = {
+  invalid: 'ERR_LAYER_INVALID',
+  limit: 'ERR_LIMIT_EXCEEDED',
+  unsupported: 'ERR_UNSUPPORTED',
+  window: 'ERR_CACHE',
+  closed: 'ERR_INTERRUPTED',
+  memory: 'ERR_IO',
+};
+
+/** Waits for native work; its failures become PeelErrors, misuse stays TypeError. */
+async function settled<Value>(subject: string, work: () => Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (error) {
+    const { code, message, offset, compressedOffset } = error as NativeError;
+    const peelCode = code === undefined ? undefined : CODE_OF[code];
+    if (peelCode === undefined) throw error;
+    const facts: Record<string, number> = {};
+    if (offset !== undefined) facts['offset'] = offset;
+    if (compressedOffset !== undefined) facts['compressedOffset'] = compressedOffset;
+    throw new PeelError(peelCode, `${subject}: ${message}${placeOf(facts)}`, { facts, cause: error });
+  }
+}
+
+function placeOf(facts: ErrorFacts): string {
+  const places: string[] = [];
+  if (facts['offset'] !== undefined) places.push(`at byte ${facts['offset']} of the tar`);
+  if (facts['compressedOffset'] !== undefined) places.push(`byte ${facts['compressedOffset']} of the blob`);
+  return places.length === 0 ? '' : ` (${places.join(', ')})`;
+}
+
+function errnoName(errno: number): string {
+  return getSystemErrorMap().get(-errno)?.[0] ?? `errno ${errno}`;
+}
+
+function validateInteger(name: string, value: number, least: number, most: number): void {
+  if (!Number.isSafeInteger(value) || value < least || value > most) {
+    throw new RangeError(`${name}: got ${String(value)}, want an integer from ${least} to ${most}`);
+  }
+}
+
+function validateBytes(name: string, value: unknown): asserts value is Uint8Array {
+  if (!(value instanceof Uint8Array)) throw new TypeError(`${name}: got ${typeof value}, want a Uint8Array`);
 }

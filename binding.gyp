@@ -1,0 +1,31 @@
+{
+  "targets": [
+    {
+      "target_name": "peel",
+      "sources": [
+        "native/addon.cc",
+        "native/decoder.cc",
+        "native/decoder_binding.cc",
+        "native/gzip_header.cc",
+        "native/gzip_stream.cc",
+        "native/index_builder.cc",
+        "native/lane.cc",
+        "native/napi_helpers.cc",
+        "native/plain_stream.cc",
+        "native/scanner.cc",
+        "native/scanner_binding.cc",
+        "native/sha256.cc",
+        "native/syscalls_binding.cc",
+        "native/tar_framer.cc",
+        "native/tar_header.cc",
+        "native/window.cc",
+        "native/zstd_stream.cc"
+      ],
+      "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20", "-O3"],
+      "cflags": ["-fvisibility=hidden"],
+      "cflags_cc": ["-std=c++17", "-O2", "-fexceptions", "-Wall", "-Wextra", "-Werror"],
+      "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic", "-Wl,-z,relro,-z,now"],
+      "libraries": ["-l:libzstd.a"]
+    }
+  ]
+}

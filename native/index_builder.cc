@@ -1,0 +1,136 @@
+#include "index_builder.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace peel {
+namespace {
+
+// Blocks of gzip and pigz are at most about 1 MiB of output; beyond four times 256 KiB nobody wants to wait.
+constexpr uint64_t kSpansPerHardCut = 4;
+// A TiB at 256 KiB: a bomb that streams for hours must not fill the memory with its index.
+constexpr size_t kMostSpans = size_t{1} << 22;
+// Real layers need 2 % of their size; hostile ones up to an eighth. Each time the windows have grown by this
+// much, checkpoints get twice as rare.
+constexpr uint64_t kWindowBudget = uint64_t{64} << 20;
+
+}  // namespace
+
+IndexBuilder::IndexBuilder(Compression compression, uint64_t span_size, Lane& lane)
+    : compression_(compression), span_size_(span_size), lane_(lane), hashed_(std::make_shared<Hashed>()) {}
+
+uint64_t IndexBuilder::HardCut() const {
+  return compression_ == Compression::kGzip ? span_size_ * kSpansPerHardCut : span_size_;
+}
+
+uint64_t IndexBuilder::Interval() const {
+  const uint64_t grown = hashed_->window_bytes.load(std::memory_order_relaxed) / kWindowBudget;
+  return span_size_ << std::min<uint64_t>(grown, 8);
+}
+
+bool IndexBuilder::WantsBoundary() const {
+  return compression_ == Compression::kGzip && !index_.checkpoints.empty() &&
+         output_ - index_.checkpoints.back().uncompressed_offset >= Interval();
+}
+
+uint64_t IndexBuilder::Room() const {
+  uint64_t room = (span_open_ ? span_start_ : output_) + HardCut() - output_;
+  if (compression_ == Compression::kGzip && !index_.checkpoints.empty() && !WantsBoundary()) {
+    const uint64_t target = index_.checkpoints.back().uncompressed_offset + Interval();
+    if (target > output_) room = std::min(room, target - output_);
+  }
+  return room;
+}
+
+Status IndexBuilder::Advance(Input compressed, const SlabRef& slab, Input output, uint64_t position) {
+  if (sample_ != nullptr) {
+    const size_t take = std::min(compressed.left, kLookahead - sample_->compressed.size());
+    sample_->compressed.insert(sample_->compressed.end(), compressed.next, compressed.next + take);
+    sample_output_ += output.left;
+    if (sample_output_ >= kWindowSize || sample_->compressed.size() >= kLookahead) EndSample();
+  }
+  if (output.left == 0) return Status::Ok();
+
+  if (!span_open_) {
+    if (compression_ == Compression::kNone) AddCheckpoint(output_, 0);
+    span_open_ = true;
+    span_start_ = output_;
+    span_checkpoint_ = static_cast<uint32_t>(index_.checkpoints.size() - 1);
+  }
+  lane_.Push(output.left, [hashed = hashed_, slab, output] { hashed->span.Update(output.next, output.left); });
+  output_ += output.left;
+  compressed_end_ = position;
+  return output_ - span_start_ >= HardCut() ? CutSpan() : Status::Ok();
+}
+
+void IndexBuilder::AddCheckpoint(uint64_t compressed_offset, uint8_t bits) {
+  index_.checkpoints.push_back({compressed_offset, output_, bits});
+}
+
+Status IndexBuilder::CutSpan() {
+  if (!span_open_) return Status::Ok();
+  if (index_.spans.size() >= kMostSpans) {
+    return Status::Limit("layer of more than " + std::to_string(kMostSpans) + " spans", static_cast<int64_t>(output_));
+  }
+  index_.spans.push_back({span_start_, output_, compressed_end_, span_checkpoint_});
+  span_open_ = false;
+  lane_.Push(0, [hashed = hashed_] {
+    const Digest32 digest = hashed->span.Finish();
+    hashed->sha256.insert(hashed->sha256.end(), digest.begin(), digest.end());
+  });
+  return Status::Ok();
+}
+
+// A member's data needs no window: a checkpoint for nothing, where one is due.
+Status IndexBuilder::OnMemberStart(const Stream& stream) {
+  if (!index_.checkpoints.empty() && output_ - index_.checkpoints.back().uncompressed_offset < span_size_) {
+    return Status::Ok();
+  }
+  if (sample_ != nullptr) EndSample();
+  Status status = CutSpan();
+  AddCheckpoint(stream.member_position(), 0);
+  return status;
+}
+
+Status IndexBuilder::OnBlockBoundary(Stream& stream) {
+  const unsigned unused = stream.unused_bits();
+  if (sample_ != nullptr) EndSample();
+  Status status = CutSpan();
+  AddCheckpoint(stream.position() - (unused > 0 ? 1 : 0), static_cast<uint8_t>(unused > 0 ? 8 - unused : 0));
+
+  sample_ = std::make_shared<WindowSample>();
+  sample_output_ = 0;
+  sample_->bits = unused > 0 ? 8 - unused : 0;
+  sample_->window.resize(kWindowSize);
+  sample_->window.resize(stream.CopyWindow(sample_->window.data()));
+  if (unused > 0) sample_->compressed.push_back(stream.last_byte());
+  return status;
+}
+
+void IndexBuilder::EndSample() {
+  const size_t checkpoint = index_.checkpoints.size() - 1;
+  lane_.Push(kWindowSize + kLookahead, [hashed = hashed_, sample = std::move(sample_), checkpoint] {
+    const std::vector<uint8_t> packed = hashed->packer.Pack(*sample);
+    if (packed.empty()) return;
+    hashed->packed.push_back({checkpoint, {hashed->windows.size(), static_cast<uint32_t>(packed.size())}});
+    hashed->windows.insert(hashed->windows.end(), packed.begin(), packed.end());
+    hashed->window_bytes.store(hashed->windows.size(), std::memory_order_relaxed);
+  });
+  sample_ = nullptr;
+}
+
+Status IndexBuilder::Finish(Index& index) {
+  if (sample_ != nullptr) EndSample();
+  Status status = CutSpan();
+  if (!status.ok()) return status;
+  if (!lane_.Drain()) return Status::Of(Fault::kMemory, "hashing the layer failed");
+  index_.sha256 = std::move(hashed_->sha256);
+  index_.windows = std::move(hashed_->windows);
+  index_.windows_of.resize(index_.checkpoints.size());
+  for (const auto& [checkpoint, window] : hashed_->packed) index_.windows_of[checkpoint] = window;
+  index = std::move(index_);
+  return Status::Ok();
+}
+
+}  // namespace peel

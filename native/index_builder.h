@@ -1,0 +1,111 @@
+// Checkpoints and spans of a layer, made while its bytes stream by.
+//
+//   output  |------- span 0 -------|--- span 1 ---|------ span 2 ------|
+//           ^ checkpoint 0         ^ checkpoint 1 ^ checkpoint 2
+//
+// gzip: once a span is long enough, the next deflate block boundary (or member start) becomes a checkpoint
+// and ends the span. Where none comes, spans end at kSpansPerHardCut times that size and name an earlier
+// checkpoint. zstd: checkpoints at frame starts only. Not compressed: one checkpoint a span.
+//
+// Ownership: owns the lists; the lane's tasks own their slabs and report into `Hashed`, shared with them.
+// Threads: one at a time (the pool thread); hashing and window packing run on the lane.
+// Errors: Status; a failed lane shows in Finish().
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "cursor.h"
+#include "lane.h"
+#include "sha256.h"
+#include "stream.h"
+#include "window.h"
+
+namespace peel {
+
+constexpr uint64_t kSmallestSpan = 65536;
+
+struct Checkpoint {
+  uint64_t compressed_offset;
+  uint64_t uncompressed_offset;
+  uint8_t bits;
+};
+
+struct Span {
+  uint64_t start;
+  uint64_t end;
+  uint64_t compressed_end;
+  uint32_t checkpoint;
+};
+
+struct PackedWindow {
+  uint64_t offset = 0;
+  uint32_t length = 0;
+};
+
+struct Index {
+  std::vector<Checkpoint> checkpoints;
+  std::vector<PackedWindow> windows_of;  // one a checkpoint
+  std::vector<uint8_t> windows;
+  std::vector<Span> spans;
+  std::vector<uint8_t> sha256;  // 32 bytes a span
+};
+
+class IndexBuilder {
+ public:
+  // `span_size` is at least kSmallestSpan, so that a window's sample ends before the next one begins.
+  IndexBuilder(Compression compression, uint64_t span_size, Lane& lane);
+
+  // How many bytes of output until the builder wants to decide something; at least 1.
+  uint64_t Room() const;
+  // Whether the next block boundary is wanted as a checkpoint.
+  bool WantsBoundary() const;
+
+  // One step of the stream: it consumed `compressed` and wrote `output` into `slab`; `position` is the
+  // stream's after it.
+  Status Advance(Input compressed, const SlabRef& slab, Input output, uint64_t position);
+  Status OnMemberStart(const Stream& stream);
+  Status OnBlockBoundary(Stream& stream);
+
+  // The blob is complete.
+  Status Finish(Index& index);
+
+  uint64_t uncompressed_size() const { return output_; }
+
+ private:
+  // What the lane's tasks write. Read here only after Drain(), but for `window_bytes`.
+  struct Hashed {
+    Sha256 span;
+    WindowPacker packer;
+    std::vector<uint8_t> sha256;
+    std::vector<uint8_t> windows;
+    std::vector<std::pair<size_t, PackedWindow>> packed;
+    std::atomic<uint64_t> window_bytes{0};
+  };
+
+  uint64_t HardCut() const;
+  uint64_t Interval() const;
+  void AddCheckpoint(uint64_t compressed_offset, uint8_t bits);
+  Status CutSpan();
+  void EndSample();
+
+  const Compression compression_;
+  const uint64_t span_size_;
+  Lane& lane_;
+  std::shared_ptr<Hashed> hashed_;
+  Index index_;
+
+  uint64_t output_ = 0;
+  bool span_open_ = false;
+  uint64_t span_start_ = 0;
+  uint32_t span_checkpoint_ = 0;
+  uint64_t compressed_end_ = 0;  // position when the newest byte of output came out
+
+  std::shared_ptr<WindowSample> sample_;
+  uint64_t sample_output_ = 0;
+};
+
+}  // namespace peel

@@ -1,0 +1,145 @@
+#include "scanner.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace peel {
+namespace {
+
+// One slab of output: fits the second-level cache together with inflate's own 32 KiB.
+constexpr size_t kSlabSize = 256 * 1024;
+// Backlog of each lane. Enough that inflate never waits for a hash that keeps up on average.
+constexpr size_t kLaneCapacity = 4 << 20;
+// A Run hands over after this much: a bomb of frames must not pile up, and other work wants the pool.
+constexpr size_t kBatchWeight = 4 << 20;
+constexpr uint64_t kOutputPerRun = 64 << 20;
+
+// Compressions that layers of old images have and that are not read here.
+const char* ForeignCompression(const uint8_t* head, size_t length) {
+  if (length >= 3 && memcmp(head, "BZh", 3) == 0) return "bzip2";
+  if (length >= 6 && memcmp(head, "\xfd" "7zXZ\0", 6) == 0) return "xz";
+  if (length >= 4 && memcmp(head, "\x04\x22\x4d\x18", 4) == 0) return "lz4";
+  return nullptr;
+}
+
+}  // namespace
+
+Scanner::Scanner(const ScanOptions& options)
+    : options_(options),
+      digests_(std::make_shared<Digests>()),
+      framer_(options.framer),
+      digest_lane_(kLaneCapacity),
+      span_lane_(kLaneCapacity) {}
+
+void Scanner::Append(SlabRef slab, size_t length) {
+  if (length == 0) return;
+  const Input bytes{slab->bytes.get(), length};
+  digest_lane_.Push(length, [digests = digests_, slab, bytes] { digests->blob.Update(bytes.next, bytes.left); });
+  for (size_t i = 0; i < length && head_fill_ < sizeof head_; i++) head_[head_fill_++] = bytes.next[i];
+  appended_ += length;
+  chunks_.push_back({std::move(slab), bytes});
+}
+
+// By the first bytes, never by a media type (E116). False while they do not tell yet.
+bool Scanner::Sniff(bool last) {
+  if (stream_ != nullptr) return true;
+  if (head_fill_ < 4 && !last) return false;
+  if (head_fill_ >= 2 && head_[0] == 0x1f && head_[1] == 0x8b) {
+    compression_ = Compression::kGzip;
+    stream_ = OpenGzip();
+  } else if (head_fill_ >= 4 && IsZstd(head_)) {
+    compression_ = Compression::kZstd;
+    stream_ = OpenZstd();
+  } else {
+    compression_ = Compression::kNone;
+    stream_ = OpenPlain();
+  }
+  builder_ = std::make_unique<IndexBuilder>(compression_, options_.span_size, span_lane_);
+  return true;
+}
+
+Status Scanner::Place(Status status) const {
+  if (stream_ != nullptr) {
+    if (status.offset < 0) status.offset = static_cast<int64_t>(builder_->uncompressed_size());
+    if (status.compressed_offset < 0) status.compressed_offset = static_cast<int64_t>(stream_->position());
+  }
+  return status;
+}
+
+Status Scanner::Run(bool last, Progress& progress) {
+  progress = Progress::kNeedInput;
+  if (!Sniff(last)) return Status::Ok();
+  const uint64_t begin = builder_->uncompressed_size();
+  while (!chunks_.empty()) {
+    if (cancelled_.load(std::memory_order_relaxed)) return Status::Of(Fault::kClosed, "the scanner was closed");
+    if (framer_.batch().Weight() >= kBatchWeight || builder_->uncompressed_size() - begin >= kOutputPerRun) {
+      progress = Progress::kMore;
+      return Status::Ok();
+    }
+    bool wants_input = false;
+    Status status = Step(chunks_.front(), wants_input);
+    if (!status.ok()) return Place(std::move(status));
+    if (wants_input && chunks_.front().rest.left == 0) chunks_.pop_front();
+  }
+  if (!last) return Status::Ok();
+  Status status = Finish();
+  if (!status.ok()) return Place(std::move(status));
+  progress = Progress::kDone;
+  return Status::Ok();
+}
+
+Status Scanner::Step(Chunk& chunk, bool& wants_input) {
+  if (room_.left == 0) {
+    slab_ = std::make_shared<Slab>(kSlabSize);
+    room_ = {slab_->bytes.get(), slab_->capacity};
+  }
+  const uint8_t* const compressed = chunk.rest.next;
+  uint8_t* const output = room_.next;
+  Output limited{room_.next, static_cast<size_t>(std::min<uint64_t>(room_.left, builder_->Room()))};
+  const Event event = stream_->Step(chunk.rest, limited, builder_->WantsBoundary());
+  if (event == Event::kFailed) return stream_->status();
+  const size_t produced = static_cast<size_t>(limited.next - output);
+  room_.next += produced;
+  room_.left -= produced;
+  wants_input = event == Event::kNeedInput;
+
+  const Input consumed{compressed, static_cast<size_t>(chunk.rest.next - compressed)};
+  const Input made{output, produced};
+  Status status = builder_->Advance(consumed, slab_, made, stream_->position());
+  if (status.ok() && produced > 0) status = Emit(made);
+  if (status.ok() && event == Event::kMemberStart) status = builder_->OnMemberStart(*stream_);
+  if (status.ok() && event == Event::kBlockBoundary) status = builder_->OnBlockBoundary(*stream_);
+  return status;
+}
+
+Status Scanner::Emit(Input output) {
+  digest_lane_.Push(output.left, [digests = digests_, slab = slab_, output] {
+    digests->tar.Update(output.next, output.left);
+  });
+  Status status = framer_.Feed(output.next, output.left);
+  if (!status.ok() && status.offset == 0 && compression_ == Compression::kNone) {
+    if (const char* name = ForeignCompression(head_, head_fill_)) {
+      return Status::Of(Fault::kUnsupported, std::string("layer compressed with ") + name +
+                                                 ", only gzip, zstd and plain tar are read");
+    }
+  }
+  return status;
+}
+
+Status Scanner::Finish() {
+  Status status = stream_->Finish();
+  if (status.ok()) status = framer_.Finish();
+  if (status.ok()) status = builder_->Finish(result_.index);
+  if (!status.ok()) return status;
+  if (!digest_lane_.Drain()) return Status::Of(Fault::kMemory, "hashing the layer failed");
+  result_.compression = compression_;
+  result_.digest = digests_->blob.Finish();
+  result_.diff_id = digests_->tar.Finish();
+  result_.compressed_size = appended_;
+  result_.uncompressed_size = builder_->uncompressed_size();
+  result_.trailing_garbage = stream_->trailing_garbage();
+  return Status::Ok();
+}
+
+}  // namespace peel

@@ -1,0 +1,97 @@
+// One streaming pass over a layer blob: decompress, frame the tar, make checkpoints and spans, hash.
+//
+//   blob ──► input queue ──► stream ──► slab ──► framer (this thread)
+//              │                          ├────► lane 1: sha256 of the blob and of the tar
+//              ╰──────────────────────────┴────► lane 2: sha256 of each span, sparse windows
+//
+// Ownership: owns everything below it. Threads: Append and Run from one thread at a time, Cancel from any.
+// Memory: two lanes' backlog, one batch of frames, the index; nothing is allocated by a declared size.
+// Errors: Status with offsets; after one, only the destructor may be called.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "index_builder.h"
+#include "lane.h"
+#include "sha256.h"
+#include "stream.h"
+#include "tar_framer.h"
+#include "zstd_stream.h"
+
+namespace peel {
+
+struct ScanOptions {
+  uint64_t span_size = 256 * 1024;
+  FramerLimits framer;
+};
+
+struct ScanResult {
+  Compression compression = Compression::kNone;
+  Digest32 digest{};
+  Digest32 diff_id{};
+  uint64_t compressed_size = 0;
+  uint64_t uncompressed_size = 0;
+  uint64_t trailing_garbage = 0;
+  Index index;
+};
+
+enum class Progress : uint8_t {
+  kNeedInput,  // everything appended so far is done
+  kMore,       // a batch is ready, or it is somebody else's turn: call Run again
+  kDone,       // only after the last byte: the result is complete
+};
+
+class Scanner {
+ public:
+  explicit Scanner(const ScanOptions& options);
+
+  // The next bytes of the blob. `length` bytes of `slab`, which nobody changes any more.
+  void Append(SlabRef slab, size_t length);
+  // Works until the input is used up or a batch is full. `last`: no more input comes.
+  Status Run(bool last, Progress& progress);
+  FrameBatch TakeBatch() { return framer_.TakeBatch(); }
+  ScanResult TakeResult() { return std::move(result_); }
+  // Makes a running Run return soon, and every later one at once.
+  void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
+
+ private:
+  struct Chunk {
+    SlabRef slab;
+    Input rest;
+  };
+  struct Digests {
+    Sha256 blob;
+    Sha256 tar;
+  };
+
+  bool Sniff(bool last);
+  Status Step(Chunk& chunk, bool& wants_input);
+  Status Emit(Input output);
+  Status Finish();
+  Status Place(Status status) const;
+
+  const ScanOptions options_;
+  std::atomic<bool> cancelled_{false};
+  std::shared_ptr<Digests> digests_;
+  TarFramer framer_;
+  std::deque<Chunk> chunks_;
+  uint64_t appended_ = 0;
+  uint8_t head_[8] = {};
+  size_t head_fill_ = 0;
+  Compression compression_ = Compression::kNone;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<IndexBuilder> builder_;
+  SlabRef slab_;
+  Output room_;
+  ScanResult result_;
+  // Last: their threads end before what the tasks refer to goes away.
+  Lane digest_lane_;
+  Lane span_lane_;
+};
+
+}  // namespace peel

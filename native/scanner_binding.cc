@@ -1,0 +1,202 @@
+// Scanner for JavaScript: createScanner, writeScanner, closeScanner.
+//
+// Ownership: the JavaScript object and a running job share the scanner; close() drops the object's part.
+// Threads: one job at a time, enforced here.
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "bindings.h"
+#include "scanner.h"
+
+namespace peel {
+namespace {
+
+struct ScannerHandle {
+  static constexpr napi_type_tag kTag = {0x7065656c2d736361, 0x6e6e65722d303031};
+  std::shared_ptr<Scanner> scanner;  // nullptr after close() or a failure
+  bool busy = false;
+};
+
+napi_value FramesOf(napi_env env, const FrameBatch& batch) {
+  // Per frame: header offset, data offset, stored size, number of parts, then kind and length of each part.
+  double* numbers = nullptr;
+  napi_value table = Float64ArrayOf(env, batch.frames.size() * 4 + batch.parts.size() * 2, numbers);
+  napi_value bytes = BufferOf(env, batch.bytes.data(), batch.bytes.size());
+  napi_value result = nullptr;
+  if (table == nullptr || bytes == nullptr || napi_create_object(env, &result) != napi_ok) return nullptr;
+  size_t part = 0;
+  for (const Frame& frame : batch.frames) {
+    *numbers++ = static_cast<double>(frame.header_offset);
+    *numbers++ = static_cast<double>(frame.data_offset);
+    *numbers++ = static_cast<double>(frame.stored_size);
+    *numbers++ = frame.part_count;
+    for (uint32_t i = 0; i < frame.part_count; i++, part++) {
+      *numbers++ = batch.parts[part].kind;
+      *numbers++ = batch.parts[part].length;
+    }
+  }
+  if (!SetProperty(env, result, "table", table) || !SetProperty(env, result, "bytes", bytes)) return nullptr;
+  return result;
+}
+
+template <typename List, typename Get>
+napi_value ColumnOf(napi_env env, const List& list, Get get) {
+  double* numbers = nullptr;
+  napi_value column = Float64ArrayOf(env, list.size(), numbers);
+  if (column == nullptr) return nullptr;
+  for (const auto& item : list) *numbers++ = static_cast<double>(get(item));
+  return column;
+}
+
+napi_value ResultOf(napi_env env, const ScanResult& scan) {
+  napi_value result = nullptr;
+  if (napi_create_object(env, &result) != napi_ok) return nullptr;
+  const Index& index = scan.index;
+  const auto number = [&](const char* name, double value) {
+    return SetProperty(env, result, name, NumberOf(env, value));
+  };
+  const auto bytes = [&](const char* name, const void* data, size_t length) {
+    return SetProperty(env, result, name, BufferOf(env, data, length));
+  };
+  const auto column = [&](const char* name, const auto& list, auto get) {
+    return SetProperty(env, result, name, ColumnOf(env, list, get));
+  };
+  const bool complete =
+      number("compression", static_cast<double>(scan.compression)) &&
+      bytes("digest", scan.digest.data(), scan.digest.size()) &&
+      bytes("diffID", scan.diff_id.data(), scan.diff_id.size()) &&
+      number("compressedSize", static_cast<double>(scan.compressed_size)) &&
+      number("uncompressedSize", static_cast<double>(scan.uncompressed_size)) &&
+      number("trailingGarbage", static_cast<double>(scan.trailing_garbage)) &&
+      column("checkpointCompressed", index.checkpoints, [](const Checkpoint& c) { return c.compressed_offset; }) &&
+      column("checkpointUncompressed", index.checkpoints, [](const Checkpoint& c) { return c.uncompressed_offset; }) &&
+      column("checkpointBits", index.checkpoints, [](const Checkpoint& c) { return c.bits; }) &&
+      column("windowOffset", index.windows_of, [](const PackedWindow& w) { return w.offset; }) &&
+      column("windowLength", index.windows_of, [](const PackedWindow& w) { return w.length; }) &&
+      column("spanStart", index.spans, [](const Span& s) { return s.start; }) &&
+      column("spanEnd", index.spans, [](const Span& s) { return s.end; }) &&
+      column("spanCheckpoint", index.spans, [](const Span& s) { return s.checkpoint; }) &&
+      column("spanCompressedEnd", index.spans, [](const Span& s) { return s.compressed_end; }) &&
+      bytes("spanSha256", index.sha256.data(), index.sha256.size()) &&
+      bytes("windows", index.windows.data(), index.windows.size());
+  return complete ? result : nullptr;
+}
+
+class ScanJob final : public Job {
+ public:
+  ScanJob(std::shared_ptr<ScannerHandle> handle, SlabRef slab, size_t length, bool last)
+      : handle_(std::move(handle)), scanner_(handle_->scanner), slab_(std::move(slab)), length_(length), last_(last) {
+    handle_->busy = true;
+  }
+
+  Status Run() override {
+    if (slab_ != nullptr) scanner_->Append(std::move(slab_), length_);
+    Status status = scanner_->Run(last_, progress_);
+    if (!status.ok()) return status;
+    batch_ = scanner_->TakeBatch();
+    if (progress_ == Progress::kDone) result_ = scanner_->TakeResult();
+    failed_ = false;
+    return status;
+  }
+
+  void Finally() override {
+    handle_->busy = false;
+    if (failed_ || progress_ == Progress::kDone) handle_->scanner.reset();
+  }
+
+  napi_value Result(napi_env env) override {
+    if (handle_->scanner == nullptr && progress_ != Progress::kDone) {
+      return Throw(env, Status::Of(Fault::kClosed, "the scanner was closed"));
+    }
+    napi_value value = FramesOf(env, batch_);
+    napi_value more = nullptr;
+    if (value == nullptr || napi_get_boolean(env, progress_ == Progress::kMore, &more) != napi_ok ||
+        !SetProperty(env, value, "more", more)) {
+      return nullptr;
+    }
+    if (progress_ == Progress::kDone && !SetProperty(env, value, "result", ResultOf(env, result_))) return nullptr;
+    return value;
+  }
+
+ private:
+  std::shared_ptr<ScannerHandle> handle_;
+  std::shared_ptr<Scanner> scanner_;
+  SlabRef slab_;
+  size_t length_;
+  bool last_;
+  bool failed_ = true;
+  Progress progress_ = Progress::kNeedInput;
+  FrameBatch batch_;
+  ScanResult result_;
+};
+
+// createScanner(spanSize, partSize, sparseRegions, entries)
+napi_value CreateScanner(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  double numbers[4];
+  if (!Arguments(env, info, arguments)) return nullptr;
+  for (size_t i = 0; i < 4; i++) {
+    if (!GetNumber(env, arguments[i], numbers[i])) return nullptr;
+    if (!(numbers[i] >= 1 && numbers[i] <= 4294967295.0)) return ThrowType(env, "scanner option out of range");
+  }
+  ScanOptions options;
+  options.span_size = static_cast<uint64_t>(numbers[0]);
+  if (options.span_size < kSmallestSpan) return ThrowType(env, "span size out of range");
+  options.framer.part_size = static_cast<uint64_t>(numbers[1]);
+  options.framer.parts_size = 4 * options.framer.part_size;
+  options.framer.sparse_regions = static_cast<uint64_t>(numbers[2]);
+  options.framer.entries = static_cast<uint64_t>(numbers[3]);
+  try {
+    auto handle = std::make_shared<ScannerHandle>();
+    handle->scanner = std::make_shared<Scanner>(options);
+    return Handle<ScannerHandle>::Create(env, std::move(handle));
+  } catch (const std::exception&) {  // no memory, or no thread
+    return Throw(env, Status::Of(Fault::kMemory, "cannot start the scanner's threads"));
+  }
+}
+
+// writeScanner(scanner, bytes, last): {table, bytes, more, result?}
+napi_value WriteScanner(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  const uint8_t* data = nullptr;
+  size_t length = 0;
+  bool last = false;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  std::shared_ptr<ScannerHandle> handle = Handle<ScannerHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetBytes(env, arguments[1], data, length)) return nullptr;
+  if (napi_get_value_bool(env, arguments[2], &last) != napi_ok) return ThrowType(env, "not a boolean");
+  if (handle->busy) return ThrowType(env, "a write is still under way");
+  if (handle->scanner == nullptr) return Throw(env, Status::Of(Fault::kClosed, "the scanner is closed"));
+  try {
+    SlabRef slab;
+    if (length > 0) {
+      slab = std::make_shared<Slab>(length);
+      memcpy(slab->bytes.get(), data, length);
+    }
+    return StartJob(env, "peel scan", std::make_unique<ScanJob>(std::move(handle), std::move(slab), length, last));
+  } catch (const std::exception&) {
+    return Throw(env, Status::Of(Fault::kMemory, "out of memory"));
+  }
+}
+
+napi_value CloseScanner(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  if (!Arguments(env, info, arguments)) return nullptr;
+  std::shared_ptr<ScannerHandle> handle = Handle<ScannerHandle>::Get(env, arguments[0]);
+  if (handle == nullptr) return nullptr;
+  if (handle->scanner != nullptr) handle->scanner->Cancel();
+  handle->scanner.reset();  // a running job holds its own reference
+  return nullptr;
+}
+
+}  // namespace
+
+bool AddScanner(napi_env env, napi_value exports) {
+  return SetFunction(env, exports, "createScanner", CreateScanner) &&
+         SetFunction(env, exports, "writeScanner", WriteScanner) &&
+         SetFunction(env, exports, "closeScanner", CloseScanner);
+}
+
+}  // namespace peel

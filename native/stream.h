@@ -1,0 +1,67 @@
+// One interface for the three ways a layer is stored: gzip, zstd, not compressed.
+//
+// Ownership: a stream owns its decoder state, never input or output. Threads: one at a time.
+// Errors: Status with `compressed_offset` set; after an error only the destructor may be called.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "cursor.h"
+#include "status.h"
+
+namespace peel {
+
+enum class Compression : uint8_t { kNone, kGzip, kZstd };
+
+enum class Event : uint8_t {
+  kNeedInput,      // all input is used up
+  kOutputFull,     // no room is left in the output
+  kBlockBoundary,  // gzip, only when asked for: between two deflate blocks, a place for a checkpoint
+  kMemberStart,    // the next byte begins a member's deflate data, or a frame: a checkpoint without a window
+  kFailed,         // see status()
+};
+
+class Stream {
+ public:
+  virtual ~Stream() = default;
+
+  // Decodes until an event. `stop_at_block` asks for the next kBlockBoundary. Consumes from `in`, fills
+  // `out`; every call either moves forward or returns kNeedInput, kOutputFull or kFailed.
+  virtual Event Step(Input& in, Output& out, bool stop_at_block) = 0;
+
+  // The blob ends here. Fails where that cuts something in two.
+  virtual Status Finish() = 0;
+
+  const Status& status() const { return status_; }
+  // Compressed bytes consumed, counted from the beginning of the blob.
+  uint64_t position() const { return position_; }
+  // At kMemberStart: where a decoder for that checkpoint begins.
+  virtual uint64_t member_position() const { return position_; }
+  // Bytes after the last member or frame that are neither.
+  uint64_t trailing_garbage() const { return trailing_garbage_; }
+
+  // At kBlockBoundary: how many high bits of the last consumed byte are not used yet (0 to 7), and that byte.
+  virtual unsigned unused_bits() const { return 0; }
+  virtual uint8_t last_byte() const { return 0; }
+  // At kBlockBoundary: copies up to 32 KiB of the newest output of this member, returns how much.
+  virtual size_t CopyWindow(uint8_t*) { return 0; }
+
+ protected:
+  Event Fail(Status status) {
+    status.compressed_offset = static_cast<int64_t>(position_);
+    status_ = std::move(status);
+    return Event::kFailed;
+  }
+
+  Status status_;
+  uint64_t position_ = 0;
+  uint64_t trailing_garbage_ = 0;
+};
+
+// A stream at the beginning of a blob.
+std::unique_ptr<Stream> OpenGzip();
+std::unique_ptr<Stream> OpenZstd();
+std::unique_ptr<Stream> OpenPlain();
+
+}  // namespace peel
