@@ -35,8 +35,14 @@ export function validateImageManifest(manifest: Manifest): void {
       );
     }
     const named = artifactNameOf(layer.mediaType);
-    if (named !== undefined || !isTarLayerType(layer.mediaType)) {
-      throw notAnImage(`${named ?? 'an artifact'} (layer ${at} has the type ${excerpt(layer.mediaType)})`);
+    if (named !== undefined)
+      throw notAnImage(`${named} (layer ${at} has the type ${excerpt(layer.mediaType)})`);
+    if (!isTarLayerType(layer.mediaType)) {
+      throw new PeelError(
+        'ERR_UNSUPPORTED',
+        `layer ${at} (${layer.digest}) has the type ${excerpt(layer.mediaType)}: only tar layers can be read`,
+        { facts: { layer: at, digest: layer.digest } },
+      );
     }
   });
 }

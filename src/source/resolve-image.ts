@@ -3,21 +3,26 @@
  *
  *   resolve() ─► image index ─► (nested index ─►) manifest ─► config
  */
-import { PeelError } from '../errors.ts';
+import { isPeelError, PeelError } from '../errors.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import type { ImageConfig, ImageIndex, Manifest } from '../reference/documents.ts';
 import { MAX_CONFIG_SIZE, parseConfig } from '../reference/parse-config.ts';
 import { parseDocument } from '../reference/parse-document.ts';
 import { hostPlatform, type Platform, platformRank } from '../reference/platform.ts';
-import { platformNotFound, selectByPlatform, selectManifest } from '../reference/select-manifest.ts';
+import {
+  isImageCandidate,
+  platformNotFound,
+  selectByPlatform,
+  selectManifest,
+} from '../reference/select-manifest.ts';
 import { checkConfig, validateImageManifest } from '../reference/validate-image.ts';
 import type { Digest } from '../units.ts';
 import type { ImageSource, StoredDocument } from './source.ts';
 
 /** Indexes inside indexes (E157). Two are seen in practice; a cycle cannot be built with digests. */
 const MAX_INDEX_DEPTH = 4;
-/** Manifests of an index without platforms that are opened to see for what platform their config is (E166). */
-const MAX_OPENED_CANDIDATES = 16;
+/** Documents opened for one image, also where the platform stands in the configs alone (E166) and indexes nest. */
+const MAX_OPENED_DOCUMENTS = 64;
 
 export interface ResolvedImage {
   readonly manifest: Manifest;
@@ -44,7 +49,7 @@ export async function resolveImage(
   signal?: AbortSignal,
 ): Promise<ResolvedImage> {
   const top = await source.resolve(signal);
-  const found = await new Resolution(source, wanted ?? hostPlatform(), signal).open(top, 0);
+  const found = await new Resolution(source, wanted, signal).open(top, 0);
   validateImageManifest(found.manifest);
   const configBytes = await source.fetchBlob(found.manifest.config, MAX_CONFIG_SIZE, signal);
   const config = parseConfig(configBytes);
@@ -64,11 +69,15 @@ export async function resolveImage(
 class Resolution {
   readonly #source: ImageSource;
   readonly #wanted: Platform;
+  /** False where the user asked for a platform. */
+  readonly #takesOther: boolean;
   readonly #signal: AbortSignal | undefined;
+  #fetched = 0;
 
-  constructor(source: ImageSource, wanted: Platform, signal: AbortSignal | undefined) {
+  constructor(source: ImageSource, wanted: Platform | undefined, signal: AbortSignal | undefined) {
     this.#source = source;
-    this.#wanted = wanted;
+    this.#wanted = wanted ?? hostPlatform();
+    this.#takesOther = wanted === undefined;
     this.#signal = signal;
   }
 
@@ -86,7 +95,10 @@ class Resolution {
   }
 
   async #choose(index: ImageIndex, depth: number): Promise<Found> {
-    const selection = selectManifest(await this.#present(index.manifests), this.#wanted);
+    const manifests = (await this.#present(index.manifests)).filter(isImageCandidate);
+    const [single] = manifests;
+    if (this.#takesOther && single !== undefined && manifests.length === 1) return this.#fetch(single, depth);
+    const selection = selectManifest(manifests, this.#wanted);
     if (selection.kind === 'selected') return this.#fetch(selection.descriptor, depth);
     const [only, ...others] = selection.candidates;
     if (only !== undefined && others.length === 0) return this.#fetch(only, depth);
@@ -105,16 +117,28 @@ class Resolution {
     return present.length === 0 ? descriptors : present;
   }
 
-  /** The platform stands in the configs alone: they are looked at in the order of the index. */
+  /**
+   * The platform stands in the configs alone: they are looked at in the order of the index. Artifacts and
+   * nested indexes without a suitable image are passed over.
+   */
   async #chooseByConfig(candidates: readonly Descriptor[], depth: number): Promise<Found> {
     const opened: { readonly found: Found; readonly platform: Platform }[] = [];
-    for (const descriptor of candidates.slice(0, MAX_OPENED_CANDIDATES)) {
-      const found = await this.#fetch(descriptor, depth);
-      const bytes = await this.#source.fetchBlob(found.manifest.config, MAX_CONFIG_SIZE, this.#signal);
-      opened.push({ found, platform: parseConfig(bytes).platform });
+    let firstError: unknown;
+    for (const descriptor of candidates) {
+      try {
+        const found = await this.#fetch(descriptor, depth);
+        validateImageManifest(found.manifest);
+        const bytes = await this.#source.fetchBlob(found.manifest.config, MAX_CONFIG_SIZE, this.#signal);
+        opened.push({ found, platform: parseConfig(bytes).platform });
+      } catch (error) {
+        if (!isPeelError(error, 'ERR_UNSUPPORTED') && !isPeelError(error, 'ERR_PLATFORM_NOT_FOUND'))
+          throw error;
+        firstError ??= error;
+      }
     }
     const best = selectByPlatform(opened, (item) => item.platform, this.#wanted);
     if (best !== undefined) return best.found;
+    if (opened.length === 0) throw firstError;
     throw platformNotFound(
       this.#wanted,
       opened.map((item) => item.platform),
@@ -122,6 +146,13 @@ class Resolution {
   }
 
   async #fetch(descriptor: Descriptor, depth: number): Promise<Found> {
+    this.#fetched += 1;
+    if (this.#fetched > MAX_OPENED_DOCUMENTS) {
+      throw new PeelError(
+        'ERR_LIMIT_EXCEEDED',
+        `${this.#source.name}: more than ${MAX_OPENED_DOCUMENTS} documents had to be opened to find the platform; name a digest`,
+      );
+    }
     return this.open(await this.#source.fetchDocument(descriptor, this.#signal), depth + 1);
   }
 }
