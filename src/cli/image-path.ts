@@ -1,5 +1,6 @@
 /** Paths inside the image as users type and read them. */
-import { type ByteString, bytesOfText } from '../units.ts';
+import type { ByteString } from '../units.ts';
+import { encodeArgument } from './raw-arguments.ts';
 
 /** `.` and empty components, and the slash at the end, do not change where a name leads. */
 const IDLE_COMPONENTS = new Set(['', '.']);
@@ -9,7 +10,7 @@ const IDLE_COMPONENTS = new Set(['', '.']);
  * image has no working directory.
  */
 export function imagePath(argument: string): ByteString {
-  const bytes = bytesOfText(argument);
+  const bytes = encodeArgument(argument);
   return (bytes.startsWith('/') ? bytes : `/${bytes}`) as ByteString;
 }
 

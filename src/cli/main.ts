@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The program `peel`: joins `run.ts` to this process. The only place that reads process.* and exits. */
+import { rawArguments } from './raw-arguments.ts';
 import { runCommandLine } from './run.ts';
 
 function onInterrupt(callback: (signal: NodeJS.Signals) => void): () => void {
@@ -12,7 +13,7 @@ function onInterrupt(callback: (signal: NodeJS.Signals) => void): () => void {
 }
 
 const status = await runCommandLine({
-  argv: process.argv.slice(2),
+  argv: rawArguments(process.argv.slice(2)),
   env: process.env,
   stdout: process.stdout,
   stderr: process.stderr,

@@ -1,5 +1,5 @@
 /** Opens images with the settings of the command line, and closes them when the command has ended. */
-import { type Image, openImage } from '../image.ts';
+import type { Image } from '../image.ts';
 import { parsePlatform } from '../reference/platform.ts';
 import type { Progress } from './progress.ts';
 import type { Settings } from './settings.ts';
@@ -24,6 +24,8 @@ export class ImageOpener {
 
   async open(name: string): Promise<Image> {
     const settings = this.#settings;
+    // Loaded here: help, version and doctor work also where the native addon does not.
+    const { openImage } = await import('../image.ts');
     const image = await openImage(name, {
       platform: settings.platform === undefined ? undefined : parsePlatform(settings.platform),
       cacheDir: settings.cacheDir,

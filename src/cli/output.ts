@@ -3,6 +3,7 @@
  * into large ones; a full pipe holds the writer back instead of filling memory.
  */
 import type { Writable } from 'node:stream';
+import { PeelError, systemCodeOf } from '../errors.ts';
 
 /** Bytes gathered before they go down as one write. */
 const GATHER_BYTES = 64 * 1024;
@@ -26,22 +27,22 @@ export class StreamOutput implements Output {
   readonly hasColor: boolean;
   readonly #stream: Writable & { readonly columns?: number };
   readonly #gather: boolean;
+  readonly #name: string;
   #parts: Buffer[] = [];
   #gathered = 0;
   #failure: Error | undefined;
 
   constructor(
     stream: Writable & { readonly columns?: number },
-    options: { isTerminal: boolean; hasColor: boolean; gather: boolean },
+    options: { name: string; isTerminal: boolean; hasColor: boolean; gather: boolean },
   ) {
     this.#stream = stream;
     this.isTerminal = options.isTerminal;
     this.hasColor = options.hasColor;
     this.#gather = options.gather;
     // Without a listener an EPIPE would end the process with a stack trace.
-    stream.on('error', (error) => {
-      this.#failure ??= error;
-    });
+    stream.on('error', (error) => this.#fail(error));
+    this.#name = options.name;
   }
 
   /** Why writing failed, EPIPE where the reader has gone. */
@@ -69,9 +70,17 @@ export class StreamOutput implements Output {
     await new Promise<void>((resolve, reject) => {
       this.#stream.write(bytes, (error) => {
         if (!error) return resolve();
-        this.#failure ??= error;
-        return reject(this.#failure);
+        return reject(this.#fail(error));
       });
     });
+  }
+
+  /** EPIPE stays itself, for the caller to tell; all else is an error for the user to read. */
+  #fail(error: Error): Error {
+    this.#failure ??=
+      systemCodeOf(error) === 'EPIPE'
+        ? error
+        : new PeelError('ERR_IO', `writing ${this.#name}: ${error.message}`, { cause: error });
+    return this.#failure;
   }
 }

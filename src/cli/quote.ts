@@ -7,13 +7,15 @@
  * read back: a backslash is escaped too, so two names never look the same.
  */
 import { type ByteString, bufferOfBytes } from '../units.ts';
+import { lengthOfCharacter } from './utf8.ts';
 
 /**
  * Characters that are not shown as they are: controls (C0, DEL, C1), format characters (bidi marks and
- * isolates, zero-width characters, soft hyphen, tags, byte order mark), line and paragraph separators,
- * and halves of surrogate pairs.
+ * isolates, zero-width characters, soft hyphen, tags, byte order mark) and all else that is invisible by
+ * Unicode's own word (variation selectors, fillers), line and paragraph separators, and halves of
+ * surrogate pairs.
  */
-const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}]/u;
 const UNSAFE_ALL = new RegExp(UNSAFE, 'gu');
 /** What makes a name need quotes although it can be shown: without them its end or its escapes are ambiguous. */
 const AMBIGUOUS = /["\\]|^\s|\s$|^$/u;
@@ -69,16 +71,6 @@ function escapeBytes(bytes: Buffer): string {
     at += length;
   }
   return quoted;
-}
-
-/** Bytes of the UTF-8 character that begins at `at`, 0 where none does. */
-function lengthOfCharacter(bytes: Buffer, at: number): number {
-  const lead = bytes[at] ?? 0;
-  const length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-  if (length < 2) return length;
-  const slice = bytes.subarray(at, at + length);
-  // Node's decoder knows overlong forms, surrogates and truncation: the round trip tells.
-  return Buffer.from(slice.toString('utf8'), 'utf8').equals(slice) ? length : 0;
 }
 
 function escapeInQuotes(character: string): string {

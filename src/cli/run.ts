@@ -27,8 +27,8 @@ export interface Surroundings {
   /** Without node and script. */
   readonly argv: readonly string[];
   readonly env: NodeJS.ProcessEnv;
-  readonly stdout: NodeJS.WriteStream;
-  readonly stderr: NodeJS.WriteStream;
+  readonly stdout: NodeJS.WriteStream & { readonly fd: number };
+  readonly stderr: NodeJS.WriteStream & { readonly fd: number };
   /** Calls back at each SIGINT and SIGTERM; returns what ends that. */
   readonly onInterrupt: (callback: (signal: NodeJS.Signals) => void) => () => void;
   /** Ends the process at once: for a second interrupt. */
@@ -47,14 +47,14 @@ const HELP_OPTION = { help: { type: 'boolean', summary: 'help of this command' }
 /** Resolves with the exit status; never rejects. */
 export async function runCommandLine(surroundings: Surroundings): Promise<number> {
   const { env } = surroundings;
-  const stderr = outputOn(surroundings.stderr, false, false);
+  const stderr = outputOn('standard error', surroundings.stderr, false);
   let settings: Settings | undefined;
-  let stdout = outputOn(surroundings.stdout, true, false);
+  let stdout = outputOn('standard output', surroundings.stdout, false);
   try {
     const line = await parseCommandLine(surroundings.argv);
     settings = mergeSettings(line.globals, env, await readConfigFile(configFileOf(env)));
     const hasColor = wantsColor(settings.color, env, stdout.isTerminal);
-    stdout = outputOn(surroundings.stdout, true, hasColor);
+    stdout = outputOn('standard output', surroundings.stdout, hasColor);
     if (line.print !== undefined) {
       await stdout.write(line.print);
       await stdout.flush();
@@ -178,6 +178,8 @@ async function reportError(error: unknown, settings: Settings | undefined, stder
   return report.status;
 }
 
-function outputOn(stream: NodeJS.WriteStream, gather: boolean, hasColor: boolean): StreamOutput {
-  return new StreamOutput(stream, { isTerminal: isatty(stream.fd), hasColor, gather });
+/** Standard output is gathered; what stands on standard error is read while the command runs. */
+function outputOn(name: string, stream: Surroundings['stdout'], hasColor: boolean): StreamOutput {
+  const gather = name === 'standard output';
+  return new StreamOutput(stream, { name, isTerminal: isatty(stream.fd), hasColor, gather });
 }

@@ -1,4 +1,5 @@
 /** `peel cache`: how much of the disk the cache takes, where it lies, and making it smaller. */
+import { CacheDir, openCacheDir } from '../../blob/cache-dir.ts';
 import { cacheUsage, pruneCache } from '../../blob/cache-usage.ts';
 import { PeelError } from '../../errors.ts';
 import { type Context, defineCommand } from '../command.ts';
@@ -41,10 +42,11 @@ async function printPath(context: CacheContext): Promise<number> {
 }
 
 async function printUsage(context: CacheContext): Promise<number> {
-  const layers = await cacheUsage(context.settings.cacheDir);
+  // Looking does not make the folder.
+  const { layers, totalBytes } = await cacheUsage(new CacheDir(context.settings.cacheDir));
   if (context.settings.format !== 'table') {
     const writer = new EntryWriter(context, 'layers');
-    for (const layer of layers) await writer.write(layer);
+    for (const layer of layers) await writer.write({ ...layer, lastUsed: layer.lastUsed.toISOString() });
     await writer.end();
     return 0;
   }
@@ -66,7 +68,7 @@ async function printUsage(context: CacheContext): Promise<number> {
         decimalSize(layer.spanBytes),
         `${layer.spansPresent}/${layer.spansTotal}`,
       ]),
-      [`total ${decimalSize(index + content)}`, decimalSize(index), decimalSize(content)],
+      [`total ${decimalSize(totalBytes)}`, decimalSize(index), decimalSize(content)],
     ],
   );
   await context.stdout.write(table);
@@ -79,7 +81,8 @@ async function prune(context: CacheContext): Promise<number> {
     throw new PeelError('ERR_USAGE', 'cache prune: --all and --keep exclude each other');
   }
   const keepBytes = flags.keep === undefined ? settings.cacheMaxSize : parseSize(flags.keep, '--keep');
-  const freed = await pruneCache(settings.cacheDir, flags.all ? { all: true } : { keepBytes });
+  const cacheDir = await openCacheDir(settings.cacheDir);
+  const freed = await pruneCache(cacheDir, flags.all ? { all: true } : { keepBytes });
   if (settings.format === 'table') await context.stdout.write(`freed ${decimalSize(freed)}\n`);
   else await writeDocument(context, { freedBytes: freed });
   return 0;
