@@ -110,7 +110,9 @@ class ZstdStream final : public Stream {
       }
       may_flush_ = out.left == 0;
       if (may_flush_) return Event::kOutputFull;
-      if (!replay && source.pos == 0 && target.pos == 0) return Fail(Status::Invalid("zstd frame: no progress"));
+      if (!replay && in.left > 0 && source.pos == 0 && target.pos == 0) {
+        return Fail(Status::Invalid("zstd frame: no progress"));
+      }
     }
   }
 
