@@ -131,7 +131,7 @@ export function containTarget(root: Node, target: ByteString, directory: Node): 
   }
   if (restFrom === -1) return target;
   const climb = Array.from({ length: depthOf(directory) }, () => '..');
-  const rest = [...climb, ...components.slice(restFrom)];
+  const rest = components.slice(restFrom);
   const slash = target.endsWith('/') && rest.length > 0 ? '/' : '';
-  return `${rest.length === 0 ? '.' : rest.join('/')}${slash}` as ByteString;
+  return `${[...climb, ...rest].join('/') || '.'}${slash}` as ByteString;
 }
