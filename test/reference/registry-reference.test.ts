@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import { array, assert, constantFrom, oneof, property, string, stringMatching, tuple } from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PeelError } from '../../src/errors.ts';
 import {
@@ -111,22 +111,20 @@ describe('parseRegistryReference', () => {
     expect(codeOf(() => parseRegistryReference(`a@md5:${'a'.repeat(32)}`))).toBe('ERR_UNSUPPORTED');
   });
 
-  const soup = fc.string({
-    unit: fc.constantFrom(...'abz019AZ.:/-_@[]% \u0000ü~'.split(''), 'sha256:', 'localhost', 'docker.io/'),
+  const soup = string({
+    unit: constantFrom(...'abz019AZ.:/-_@[]% \u0000ü~'.split(''), 'sha256:', 'localhost', 'docker.io/'),
     maxLength: 40,
   });
-  const structured = fc
-    .tuple(
-      fc.constantFrom('', 'docker.io/', 'localhost/', 'a.b:5000/', '[::1]:1/', 'HOST/', 'index.docker.io/'),
-      fc.array(fc.stringMatching(/^[a-z0-9]{1,8}([._-][a-z0-9]{1,4})?$/), { minLength: 1, maxLength: 4 }),
-      fc.constantFrom('', ':latest', ':v1.0-x', `@${DIGEST}`, `:t@${DIGEST}`),
-    )
-    .map(([host, path, suffix]) => `${host}${path.join('/')}${suffix}`);
+  const structured = tuple(
+    constantFrom('', 'docker.io/', 'localhost/', 'a.b:5000/', '[::1]:1/', 'HOST/', 'index.docker.io/'),
+    array(stringMatching(/^[a-z0-9]{1,8}([._-][a-z0-9]{1,4})?$/), { minLength: 1, maxLength: 4 }),
+    constantFrom('', ':latest', ':v1.0-x', `@${DIGEST}`, `:t@${DIGEST}`),
+  ).map(([host, path, suffix]) => `${host}${path.join('/')}${suffix}`);
 
   test('any text is refused with a PeelError or comes back equal from both of its written forms', () => {
     let accepted = 0;
-    fc.assert(
-      fc.property(fc.oneof(soup, structured, fc.string()), (text) => {
+    assert(
+      property(oneof(soup, structured, string()), (text) => {
         let reference: ReturnType<typeof parseRegistryReference>;
         try {
           reference = parseRegistryReference(text);
