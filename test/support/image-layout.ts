@@ -1,0 +1,86 @@
+/** Images as OCI layouts on disk, made for a test: layers from tars, a configuration with anything in it. */
+import { createHash } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { gzipSync } from 'node:zlib';
+import type { ByteString } from '../../src/units.ts';
+import { type Member, writeTar } from './tar-bytes.ts';
+
+export interface LayoutImage {
+  /** Lowest first. */
+  readonly layers: readonly (readonly Member[])[];
+  readonly architecture?: string;
+  readonly config?: object;
+  readonly history?: readonly object[];
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+export interface WrittenImage {
+  readonly manifest: StoredDescriptor;
+  readonly layers: readonly StoredDescriptor[];
+}
+
+export interface StoredDescriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+}
+
+/** Writes a layout of one image, its layers gzip; `folder` is made. */
+export function writeLayout(folder: string, image: LayoutImage): WrittenImage {
+  mkdirSync(path.join(folder, 'blobs', 'sha256'), { recursive: true });
+  const store = (mediaType: string, bytes: Buffer): StoredDescriptor => {
+    const digest = `sha256:${sha256(bytes)}`;
+    writeFileSync(blobFile(folder, digest), bytes);
+    return { mediaType, digest, size: bytes.length };
+  };
+  const tars = image.layers.map((members) => writeTar(members).bytes);
+  const layers = tars.map((tar) => store('application/vnd.oci.image.layer.v1.tar+gzip', gzipSync(tar)));
+  const config = store(
+    'application/vnd.oci.image.config.v1+json',
+    Buffer.from(
+      JSON.stringify({
+        architecture: image.architecture ?? 'amd64',
+        os: 'linux',
+        config: image.config ?? {},
+        rootfs: { type: 'layers', diff_ids: tars.map((tar) => `sha256:${sha256(tar)}`) },
+        ...(image.history === undefined ? {} : { history: image.history }),
+      }),
+    ),
+  );
+  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
+  const { annotations } = image;
+  const manifest = store(
+    mediaType,
+    Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers, annotations })),
+  );
+  const platform = { architecture: image.architecture ?? 'amd64', os: 'linux' };
+  writeFileSync(path.join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  writeFileSync(
+    path.join(folder, 'index.json'),
+    JSON.stringify({ schemaVersion: 2, manifests: [{ ...manifest, platform }] }),
+  );
+  return { manifest, layers };
+}
+
+export function blobFile(folder: string, digest: string): string {
+  return path.join(folder, 'blobs', ...digest.split(':'));
+}
+
+/** A member with defaults; `name` is text or bytes. */
+export function member(name: string, fields: Partial<Member> = {}): Member {
+  return {
+    name: name as ByteString,
+    type: 'file',
+    mode: fields.type === 'dir' ? 0o755 : 0o644,
+    uid: 0,
+    gid: 0,
+    mtimeSec: 1_700_000_000,
+    mtimeNsec: 0,
+    ...fields,
+  };
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
