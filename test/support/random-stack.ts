@@ -362,33 +362,3 @@ function linksOn(model: Model, name: string): string[] {
 function join(directory: string, name: string): string {
   return directory.endsWith('/') ? `${directory}${name}` : `${directory}/${name}`;
 }
-
-/** A stack for people, a line a member, names escaped. */
-export function describeStack(stack: Stack): string {
-  return stack
-    .map((layer, index) =>
-      [`layer ${index}`, ...layer.map((member) => `  ${describeMember(member)}`)].join('\n'),
-    )
-    .join('\n');
-}
-
-function describeMember({
-  name,
-  type,
-  mode,
-  uid,
-  gid,
-  mtimeSec,
-  mtimeNsec,
-  target,
-  rdev,
-  xattrs,
-  content,
-}: Member) {
-  const value =
-    target === undefined
-      ? (rdev?.join(':') ?? (content === undefined ? '' : `${content.length} bytes`))
-      : `-> ${JSON.stringify(target)}`;
-  const attributes = [...(xattrs ?? [])].map(([key, bytes]) => `${key}=${bytes.toString('hex')}`).join(' ');
-  return `${type} ${JSON.stringify(name)} ${value} ${mode.toString(8)} ${uid}:${gid} ${mtimeSec}.${mtimeNsec} ${attributes}`;
-}

@@ -1,45 +1,44 @@
-/** Stands in for buildToc until the addon is there: frames members, decodes headers with the real decoder. */
-
-import { execFileSync } from 'node:child_process';
-import { gunzipSync } from 'node:zlib';
-import { decodeFrame, isSkipped } from '../../src/layer/header.ts';
+/** A layer blob through the real parts: scanner, header decoder, span reader. */
+import { LayerReader } from '../../src/blob/layer-reader.ts';
+import { MemoryCache } from '../../src/blob/memory-cache.ts';
 import type { Entry } from '../../src/layer/toc.ts';
-import type { TarFrame } from '../../src/native.ts';
+import { uncompressed } from '../../src/units.ts';
+import { tocOfBlob } from './layer-toc.ts';
 
 export interface ReadLayer {
   readonly entries: readonly Entry[];
-  /** The uncompressed layer. */
+  /** The uncompressed layer, read span by span from its restart points. */
   readonly tar: Buffer;
 }
 
+/** `blob` is plain, gzip or zstd. @throws PeelError where the reader refuses the layer. */
 export async function readLayer(blob: Buffer): Promise<ReadLayer> {
-  const tar =
-    blob.readUInt16BE(0) === 0x1f8b
-      ? gunzipSync(blob)
-      : blob.readUInt32LE(0) === 0xfd2fb528 || (blob.readUInt32LE(0) & 0xfffffff0) === 0x184d2a50
-        ? execFileSync('zstd', ['-dc'], { input: blob, maxBuffer: 1 << 30 })
-        : blob;
-  const entries: Entry[] = [];
-  let parts: { kind: 'x' | 'g' | 'L' | 'K'; data: Buffer }[] = [];
-  for (let at = 0; at + 512 <= tar.length; ) {
-    const header = tar.subarray(at, at + 512);
-    if (header.every((byte) => byte === 0)) break;
-    const flag = String.fromCharCode(header[156] ?? 0);
-    let size = Number.parseInt(header.toString('latin1', 124, 136), 8) || 0;
-    const pax = parts.findLast(({ kind }) => kind === 'x');
-    const match = pax && /\d+ size=(\d+)\n/.exec(pax.data.toString('latin1'));
-    if (match) size = Number(match[1]);
-    if ('123456'.includes(flag)) size = 0;
-    const data = tar.subarray(at + 512, at + 512 + size);
-    if ('xgLK'.includes(flag)) {
-      parts.push({ kind: flag as 'x', data });
-    } else {
-      const frame: TarFrame = { headerOffset: at, dataOffset: at + 512, storedSize: size, header, parts };
-      const entry = decodeFrame(frame);
-      if (!isSkipped(entry)) entries.push(entry);
-      parts = [];
-    }
-    at += 512 + Math.ceil(size / 512) * 512;
+  const { toc, windows } = await tocOfBlob(blob);
+  if (toc.uncompressedSize === 0) {
+    return { entries: toc.entries, tar: Buffer.alloc(0) };
   }
-  return { entries, tar };
+  const reader = new LayerReader({
+    stored: {
+      toc,
+      readWindow: async (checkpoint) => {
+        const { windowOffset = 0, windowLength = 0 } = toc.checkpoints[checkpoint] ?? {};
+        return windowLength === 0 ? undefined : windows.subarray(windowOffset, windowOffset + windowLength);
+      },
+    },
+    source: {
+      digest: toc.digest,
+      size: blob.length,
+      async *fetch({ start, end }) {
+        yield blob.subarray(start, end);
+      },
+    },
+    cache: undefined,
+    memory: new MemoryCache(),
+  });
+  try {
+    const range = { start: uncompressed(0), end: uncompressed(toc.uncompressedSize) };
+    return { entries: toc.entries, tar: await reader.read(range) };
+  } finally {
+    await reader.close();
+  }
 }

@@ -5,13 +5,15 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';
 import { contentFrom, type Row, rowsOf, sha256 } from '../support/listing.ts';
 import { Model, type ModelInode, ModelRefusal } from '../support/model.ts';
-import { describeStack, randomStack, type Stack } from '../support/random-stack.ts';
+import { randomStack, type Stack } from '../support/random-stack.ts';
 import { readLayer } from '../support/read-layer.ts';
+import { describeStack, shrinkStack } from '../support/shrink-stack.ts';
 import { writeTar } from '../support/tar-bytes.ts';
 import { rowsOnDisk, UmociLayout, umociProblem, xattrsBelow } from '../support/umoci.ts';
 
@@ -21,14 +23,18 @@ const SEEDS = Array.from({ length: COUNT }, (_, index) => FIRST_SEED + index);
 const BATCH = 50;
 /** The slowest that a stack may be on a busy machine of 2 cores; the usual is a tenth. */
 const STACK_MS = 2000;
-const MAX_SHRINK_STEPS = 400;
 
 /** The rows of a stack, or the word for a stack that is refused. */
 type Outcome = readonly Row[] | 'refused';
 
 async function merged(stack: Stack): Promise<Outcome> {
-  const layers = await Promise.all(stack.map((members) => readLayer(writeTar(members).bytes)));
   try {
+    const layers = await Promise.all(
+      stack.map((members, index) => {
+        const tar = writeTar(members).bytes;
+        return readLayer(index % 2 === 0 ? tar : gzipSync(tar));
+      }),
+    );
     return rowsOf(
       mergeLayers(layers.map(({ entries }) => entries)),
       contentFrom(layers.map(({ tar }) => tar)),
@@ -108,31 +114,12 @@ function same(left: Outcome, right: Outcome): boolean {
   return JSON.stringify(left) === JSON.stringify(right);
 }
 
-/** Takes members out of a failing stack for as long as it fails, and reports what is left. */
+/** Fails with the smallest stack that still differs without being refused by one side only. */
 async function report(seed: number, stack: Stack, compare: (stack: Stack) => Promise<[Outcome, Outcome]>) {
-  let smallest = stack;
-  let steps = 0;
-  const fails = async (candidate: Stack): Promise<boolean> => {
-    steps += 1;
+  const smallest = await shrinkStack(stack, async (candidate) => {
     const [actual, expected] = await compare(candidate);
     return (actual === 'refused') === (expected === 'refused') && !same(actual, expected);
-  };
-  if (await fails(stack)) {
-    for (let size = 64; size >= 1; size = Math.floor(size / 2)) {
-      for (let layer = 0; layer < smallest.length; layer += 1) {
-        for (let from = 0; from < (smallest[layer]?.length ?? 0) && steps < MAX_SHRINK_STEPS; ) {
-          const candidate = smallest.map((members, index) =>
-            index === layer ? members.filter((_, at) => at < from || at >= from + size) : members,
-          );
-          if (await fails(candidate)) {
-            smallest = candidate;
-          } else {
-            from += size;
-          }
-        }
-      }
-    }
-  }
+  });
   const [actual, expected] = await compare(smallest);
   expect(actual, `seed ${seed} (PEEL_SEED=${seed} PEEL_STACKS=1):\n${describeStack(smallest)}`).toEqual(
     expected,
