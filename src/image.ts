@@ -11,9 +11,11 @@
  */
 import os from 'node:os';
 import path from 'node:path';
+import { ByteBudget } from './blob/byte-budget.ts';
 import { CacheDir, type CacheLimits, openCacheDir } from './blob/cache-dir.ts';
 import { LayerReader } from './blob/layer-reader.ts';
 import { MemoryCache } from './blob/memory-cache.ts';
+import type { SpanCache } from './blob/span-cache.ts';
 import { isPeelError, PeelError } from './errors.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
 import { buildToc } from './layer/build-toc.ts';
@@ -64,6 +66,11 @@ export interface ImageLayer {
   readonly diffID: Digest;
 }
 
+interface OpenLayer {
+  readonly reader: LayerReader;
+  readonly spans: SpanCache;
+}
+
 /** @throws PeelError for everything that can be wrong with the name, the registry or the documents. */
 export async function openImage(nameText: string, options: OpenImageOptions): Promise<Image> {
   const name = parseImageName(nameText);
@@ -112,11 +119,12 @@ export class Image {
   readonly #cache: CacheDir;
   readonly #options: OpenImageOptions;
   readonly #memory = new MemoryCache();
+  readonly #inflight = new ByteBudget();
   readonly #tocStore: TocStore;
   readonly #closing = new AbortController();
   /** By digest: a layer that stands twice in the manifest is one layer (E147). */
   readonly #tocs = new Map<Digest, Promise<StoredToc>>();
-  readonly #readers = new Map<Digest, Promise<LayerReader>>();
+  readonly #readers = new Map<Digest, Promise<OpenLayer>>();
   readonly #slots: Semaphore;
   #tree: Promise<Tree> | undefined;
 
@@ -197,20 +205,21 @@ export class Image {
   async cachedBytes(node: Node): Promise<number> {
     const { content } = node;
     if (content === undefined) return 0;
-    const stored = content.sparse?.reduce((sum, piece) => sum + piece.length, 0) ?? node.size;
-    if (stored === 0) return 0;
-    const reader = await this.#openReader(content.layer);
-    return reader.cachedBytes({
-      start: content.dataOffset,
-      end: uncompressed(content.dataOffset + stored),
-    });
+    const length = content.sparse?.reduce((sum, piece) => sum + piece.length, 0) ?? node.size;
+    if (length === 0) return 0;
+    const { spans } = await this.#openReader(content.layer);
+    return spans.cachedBytes({ start: content.dataOffset, end: uncompressed(content.dataOffset + length) });
   }
 
   /** Ends what is under way, closes files and connections. Idempotent. */
   async close(): Promise<void> {
     this.#closing.abort(new PeelError('ERR_INTERRUPTED', `${this.name} was closed`));
     const readers = await Promise.allSettled(this.#readers.values());
-    for (const reader of readers) if (reader.status === 'fulfilled') await reader.value.close();
+    for (const opened of readers) {
+      if (opened.status === 'rejected') continue;
+      await opened.value.reader.close();
+      await opened.value.spans.close();
+    }
     const tocs = await Promise.allSettled(this.#tocs.values());
     for (const toc of tocs) if (toc.status === 'fulfilled') await toc.value.close();
     this.#readers.clear();
@@ -235,20 +244,26 @@ export class Image {
 
   #filesystemOver(tree: Tree): FileSystem {
     return new FileSystem(tree, {
-      read: async (layer, range, signal) => (await this.#openReader(layer)).read(range, signal),
+      read: async (layer, range, signal) => (await this.#openReader(layer)).reader.read(range, signal),
     });
   }
 
-  #openReader(layer: number): Promise<LayerReader> {
+  #openReader(layer: number): Promise<OpenLayer> {
     return once(this.#readers, this.#layerAt(layer).descriptor.digest, async () => {
       const stored = await this.#openToc(layer);
-      return new LayerReader({
+      const spans = this.#cache.openSpanCache(stored.toc);
+      const { readDeadlineMs } = this.#options;
+      const reader = new LayerReader({
         stored,
         source: this.#openBlob(layer),
-        cache: this.#cache.openSpanCache(stored.toc),
+        cache: spans,
         memory: this.#memory,
-        ...(this.#options.readDeadlineMs === undefined ? {} : { deadlineMs: this.#options.readDeadlineMs }),
+        limits: {
+          inflight: this.#inflight,
+          ...(readDeadlineMs === undefined ? {} : { deadlineMs: readDeadlineMs }),
+        },
       });
+      return { reader, spans };
     });
   }
 
