@@ -14,6 +14,7 @@ import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
 import type { Toc } from '../layer/toc.ts';
 import type { Digest } from '../units.ts';
 import { Evictor } from './evict.ts';
+import { makeFolders } from './make-folders.ts';
 import { checkFoldersAbove, checkOwnFolder } from './safe-path.ts';
 import { SpanCache } from './span-cache.ts';
 
@@ -107,7 +108,7 @@ async function prepare(folder: string): Promise<void> {
   if (existing !== folder) {
     // The folder that we are about to make one in is on the way, too.
     await checkFoldersAbove(path.join(existing, 'x'));
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolders(folder);
     await checkFoldersAbove(folder);
   }
   await checkOwnFolder(folder);

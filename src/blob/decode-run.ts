@@ -3,6 +3,7 @@
  * and go on later: what the fetch before it got so far is not lost, which matters where one checkpoint serves
  * a whole layer (zstd with a single frame).
  */
+import { PeelError } from '../errors.ts';
 import type { Checkpoint, Toc } from '../layer/toc.ts';
 import { log } from '../log.ts';
 import { createSpanDecoder, type SpanDecoder } from '../native.ts';
@@ -44,6 +45,8 @@ export class DecodeRun {
   /** Bytes to drop before `#nextSpan` begins. */
   #skip: number;
   #partial: Buffer | undefined;
+  /** Fed, but not decompressed yet: what a request brings behind the last span wanted (zstd's ends are coarse). */
+  #backlog: Uint8Array[] = [];
   #filled = 0;
 
   constructor(toc: Toc, checkpoint: Checkpoint, decoder: SpanDecoder) {
@@ -68,12 +71,16 @@ export class DecodeRun {
   /** Takes the next compressed bytes; gives the spans up to `last` that they complete. @throws BadSpan */
   async *feed(chunk: Uint8Array, last: number): AsyncGenerator<DecodedSpan> {
     this.#fedTo = compressed(this.#fedTo + chunk.length);
+    if (this.#nextSpan > last) {
+      this.#backlog.push(chunk);
+      return;
+    }
     yield* this.#decode(chunk, last, false);
   }
 
   /** Gives the spans up to `last` that the bytes fed so far complete. @throws BadSpan */
   async *drain(last: number): AsyncGenerator<DecodedSpan> {
-    yield* this.#decode(NO_INPUT, last, true);
+    if (this.#nextSpan <= last) yield* this.#decode(NO_INPUT, last, true);
   }
 
   close(): void {
@@ -82,6 +89,10 @@ export class DecodeRun {
 
   async *#decode(chunk: Uint8Array, last: number, isDraining: boolean): AsyncGenerator<DecodedSpan> {
     let input = chunk;
+    if (this.#backlog.length > 0) {
+      input = Buffer.concat([...this.#backlog, chunk]);
+      this.#backlog = [];
+    }
     while (this.#nextSpan <= last) {
       const { start, end } = spanOf(this.#toc.spans, this.#nextSpan);
       const length = end - start;
@@ -115,7 +126,10 @@ export class DecodeRun {
     try {
       return await this.#decoder.write(input, wanted);
     } catch (error) {
-      throw new BadSpan(this.#nextSpan, `decompression failed (${(error as Error).message})`, error);
+      // Closed under our feet, or no memory: says nothing about the bytes.
+      if (!(error instanceof PeelError) || error.code === 'ERR_INTERRUPTED' || error.code === 'ERR_IO')
+        throw error;
+      throw new BadSpan(this.#nextSpan, `decompression failed (${error.message})`, error);
     }
   }
 }

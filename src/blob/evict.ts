@@ -8,13 +8,14 @@
  *   write ─► makeRoom(bytes) ─► headroom left? ── yes ─► go on
  *                                    └─ no ─► measure all layers, evict down to 95 % ─► go on, or skip the write
  */
-import { mkdir, rm, statfs } from 'node:fs/promises';
+import { rm, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { log } from '../log.ts';
 import { punchHole } from '../native.ts';
 import { openCacheFile, READ_WRITE, writeFully } from './cache-file.ts';
 import { type CachedLayer, listCachedLayers, loadMap, MAP_FILE, SPANS_FILE } from './cached-layer.ts';
 import { tryEvictLock } from './evict-lock.ts';
+import { makeFolders } from './make-folders.ts';
 import { entryPosition, type SpanMap } from './span-map.ts';
 
 /** Evicting down to this share of the limit lets writers go on for a while before the next time. */
@@ -107,7 +108,7 @@ export class Evictor {
   async #room(layers: readonly CachedLayer[]): Promise<{ bySize: number; byDisk: number }> {
     const used = layers.reduce((sum, layer) => sum + layer.totalBytes, 0);
     // The cache may have been removed while we run (F44); it is made anew.
-    await mkdir(this.#versionDir, { recursive: true, mode: 0o700 });
+    await makeFolders(this.#versionDir);
     const disk = await statfs(this.#versionDir);
     const keepFree = disk.blocks * disk.bsize * this.#limits.minFreeShare;
     return { bySize: this.#limits.maxSize - used, byDisk: disk.bavail * disk.bsize - keepFree };

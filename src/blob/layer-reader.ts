@@ -194,7 +194,11 @@ export class LayerReader {
     const leaving = new AbortController();
     setMaxListeners(0, leaving.signal);
     const onAbort = (): void => leaving.abort(signal && this.#reasonOf(signal));
-    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal !== undefined) {
+      // One signal may stand for many reads at once.
+      setMaxListeners(0, signal);
+      signal.addEventListener('abort', onAbort, { once: true });
+    }
     const timer =
       this.#deadlineMs > 0
         ? setTimeout(() => leaving.abort(this.#tooLate(range, first, last)), this.#deadlineMs)

@@ -8,6 +8,7 @@
  *   reader B ──┼─► flight of span 7 ─┐
  *   reader C ──┼─► flight of span 8 ─┴─ job (one AbortSignal)
  */
+import { setMaxListeners } from 'node:events';
 import { PeelError } from '../errors.ts';
 
 export class SpanFlights {
@@ -44,6 +45,8 @@ export class SpanJob {
 
   constructor(flights: Map<number, Flight>) {
     this.#flights = flights;
+    // A job makes many requests, and each of them listens.
+    setMaxListeners(0, this.#controller.signal);
   }
 
   /** Aborts when nobody waits any more, or on `cancel`. */

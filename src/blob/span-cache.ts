@@ -8,7 +8,7 @@
  * are missing and are not kept, one warning is logged, and it is tried again after a pause.
  */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, lstat, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, lstat, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCodeOf } from '../errors.ts';
@@ -27,6 +27,7 @@ import {
 } from './cache-file.ts';
 import { MAP_FILE, SPANS_FILE } from './cached-layer.ts';
 import type { Evictor } from './evict.ts';
+import { makeFolders } from './make-folders.ts';
 import { spanOf } from './plan.ts';
 import { decodeNumbers, encodeMapHeader, entryPosition, useNow } from './span-map.ts';
 
@@ -264,7 +265,7 @@ export class SpanCache {
   }
 
   async #openOnce(purpose: Purpose): Promise<Files> {
-    if (purpose === 'write') await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    if (purpose === 'write') await makeFolders(this.#directory);
     const map = await this.#openMap(purpose);
     try {
       const access = map.writable ? READ_WRITE_CREATE : READ_ONLY;

@@ -68,28 +68,31 @@ export class SpanFetcher {
   }
 
   async #fetchInTurn(run: SpanRun, job: SpanJob): Promise<void> {
-    let release: (() => void) | undefined;
+    // All queued for at the same moment: who comes first is first in each queue, so no two wait for each other.
+    const turns = await Promise.allSettled(
+      [...this.#turnsOf(run)].map((turn) => turn.acquire(1, job.signal)),
+    );
     try {
-      release = await this.#turnOf(run.first)?.acquire(1, job.signal);
+      job.signal.throwIfAborted();
       await this.#fetchRun(run, job);
     } catch (error) {
       for (let span = run.first; span <= run.last; span += 1) job.fail(span, error);
     } finally {
-      release?.();
+      for (const turn of turns) if (turn.status === 'fulfilled') turn.value();
     }
   }
 
   async #fetchRun({ first, last }: SpanRun, job: SpanJob): Promise<void> {
     const isRefetched = new Set<number>();
     let next = first;
-    while (next <= last) {
-      // Another job may have passed over it meanwhile.
-      if (!job.isPending(next)) {
-        next += 1;
-        continue;
-      }
+    let end = last;
+    for (;;) {
+      // Another job may have passed over some of them meanwhile.
+      while (next <= end && !job.isPending(next)) next += 1;
+      while (end >= next && !job.isPending(end)) end -= 1;
+      if (next > end) return;
       try {
-        await this.#fetchFrom(next, last, job);
+        await this.#fetchFrom(next, end, job);
         return;
       } catch (error) {
         if (!(error instanceof BadSpan)) throw error;
@@ -184,18 +187,21 @@ export class SpanFetcher {
     return this.#parts.index.toc.digest;
   }
 
-  #turnOf(span: number): ByteBudget | undefined {
+  /**
+   * A run waits for the one that passes over its first span, and keeps those waiting that could go on after
+   * its last.
+   */
+  #turnsOf({ first, last }: SpanRun): Set<ByteBudget> {
+    const turns = new Set<ByteBudget>();
     const { spans } = this.#parts.index.toc;
-    const { checkpoint } = spanOf(spans, span);
-    if (spans[span - 1]?.checkpoint !== checkpoint && spans[span + 1]?.checkpoint !== checkpoint) {
-      return undefined;
-    }
-    let turn = this.#turns.get(checkpoint);
-    if (turn === undefined) {
-      turn = new ByteBudget(1);
+    for (const span of [first, last]) {
+      const { checkpoint } = spanOf(spans, span);
+      if (spans[span - 1]?.checkpoint !== checkpoint && spans[span + 1]?.checkpoint !== checkpoint) continue;
+      const turn = this.#turns.get(checkpoint) ?? new ByteBudget(1);
       this.#turns.set(checkpoint, turn);
+      turns.add(turn);
     }
-    return turn;
+    return turns;
   }
 
   /** Keeps a run for later where going on with it would be cheaper than beginning at a checkpoint. */
