@@ -37,6 +37,9 @@ export function redirectTarget(answer: HttpAnswer, doing: string, secrets: Secre
   if (target.username !== '' || target.password !== '') {
     throw refuse('it carries credentials');
   }
+  if (secrets.redact(target.href) !== target.href) {
+    throw refuse('it carries what was sent to the registry');
+  }
   target.hash = '';
   return target;
 }
