@@ -3,10 +3,10 @@
 // --write puts the tables into docs/BENCHMARKS.md.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import { build } from './build.mjs';
+import { countingProxy } from './counting-proxy.mjs';
 
 const root = path.resolve(import.meta.dirname, '..');
 const home = path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'peel-bench');
@@ -41,42 +41,6 @@ function timed(command, args, env = {}) {
       else resolve(Number(process.hrtime.bigint() - started) / 1e9);
     });
   });
-}
-
-/** An HTTP proxy to the registry that counts requests and body bytes. */
-async function countingProxy(upstream) {
-  const counts = { requests: 0, bytes: 0 };
-  const [hostname, port] = upstream.split(':');
-  const agent = new http.Agent({ keepAlive: true });
-  const server = http.createServer((request, response) => {
-    counts.requests += 1;
-    const forwarded = http.request(
-      {
-        hostname,
-        port,
-        path: request.url,
-        method: request.method,
-        headers: { ...request.headers, host: upstream },
-        agent,
-      },
-      (answer) => {
-        response.writeHead(answer.statusCode, answer.headers);
-        answer.on('data', (chunk) => {
-          counts.bytes += chunk.length;
-        });
-        answer.pipe(response);
-      },
-    );
-    forwarded.on('error', () => response.destroy());
-    response.on('close', () => forwarded.destroy());
-    request.pipe(forwarded);
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    address: `127.0.0.1:${server.address().port}`,
-    counts,
-    close: () => server.close() && agent.destroy(),
-  };
 }
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -114,7 +78,7 @@ async function bytesAndRequests(proxy, image, imageBytes) {
     for (let run = 0; run < runs; run += 1) {
       const env = { PEEL_CACHE_DIR: path.join(work, `cache-${run}`), PEEL_PROGRESS: 'none' };
       const measure = async () => {
-        Object.assign(proxy.counts, { requests: 0, bytes: 0 });
+        proxy.reset();
         const started = process.hrtime.bigint();
         await job(env);
         return { ...proxy.counts, seconds: Number(process.hrtime.bigint() - started) / 1e9 };

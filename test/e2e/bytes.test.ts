@@ -1,0 +1,96 @@
+/**
+ * What a read costs, counted at the server: a proxy in front of a real registry, not peel's own counters.
+ */
+import { randomFillSync } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { countingProxy } from '../../scripts/counting-proxy.mjs';
+import { ownCompressedStart, spanAt } from '../../src/blob/plan.ts';
+import { TocStore } from '../../src/layer/toc-store.ts';
+import type { Digest } from '../../src/units.ts';
+import { member, writeLayout } from '../support/image-layout.ts';
+import { hasRegistry, startRegistry, type TestRegistry } from '../support/registry.ts';
+import { PeelUser } from '../support/run-peel.ts';
+
+const SIZE = 100 * 1024 * 1024;
+
+/** 100 MiB that gzip halves, and in which no two places are alike: hex digits of random bytes. */
+function hexDigits(): Buffer {
+  const half = randomFillSync(Buffer.alloc(SIZE / 2));
+  return Buffer.from(half.toString('hex'), 'latin1');
+}
+
+describe.skipIf(!hasRegistry())('bytes fetched from the registry', () => {
+  const user = new PeelUser();
+  const content = hexDigits();
+  let registry: TestRegistry;
+  let proxy: Awaited<ReturnType<typeof countingProxy>>;
+  let image: string;
+  let layer: { digest: Digest; size: number };
+
+  beforeAll(async () => {
+    const layout = path.join(user.work, 'layout');
+    const written = writeLayout(layout, {
+      layers: [[member('etc', { type: 'dir' }), member('etc/big', { content })]],
+    });
+    const [descriptor] = written.layers;
+    layer = { digest: descriptor?.digest as Digest, size: descriptor?.size ?? 0 };
+    registry = await startRegistry();
+    await registry.pushLayout('big', 'latest', `oci:${layout}`);
+    rmSync(layout, { recursive: true });
+    proxy = await countingProxy(registry.address);
+    image = `${proxy.address}/big`;
+  }, 120_000);
+
+  afterAll(async () => {
+    proxy.close();
+    await registry.close();
+    user.close();
+  });
+
+  test('the first look reads the layer once', async () => {
+    const { status, stdout } = await user.run(['ls', image, '/etc'], { deadlineMs: 60_000 });
+    expect([status, stdout.toString()]).toEqual([0, 'big\n']);
+    expect(proxy.counts.blobBytes).toBeGreaterThanOrEqual(layer.size);
+    expect(proxy.counts.blobBytes).toBeLessThan(layer.size + 10_000);
+  }, 90_000);
+
+  test('a second look fetches no blob at all', async () => {
+    proxy.reset();
+    expect((await user.run(['ls', image, '/etc'])).status).toBe(0);
+    expect(proxy.counts).toMatchObject({ requests: 1, blobBytes: 0 });
+  });
+
+  test('one byte deep inside costs at most the compressed bytes of its one span', async () => {
+    const stored = await new TocStore((digest) => layerFolder(user, digest)).load(layer.digest);
+    if (stored === undefined) throw new Error('the layer has no TOC in the cache');
+    const { toc } = stored;
+    const entry = toc.entries.find(({ path: name }) => name === 'etc/big');
+    if (entry === undefined) throw new Error('the TOC lacks the file');
+    await stored.close();
+
+    for (const offset of [77_777_777, 0, SIZE - 1]) {
+      proxy.reset();
+      const { status, stdout } = await user.run(['cat', '--range', `${offset}-${offset}`, image, '/etc/big']);
+      expect([status, stdout.toString()]).toEqual([0, content.toString('latin1', offset, offset + 1)]);
+      const index = spanAt(toc.spans, entry.dataOffset + offset);
+      const spanBytes = (toc.spans[index]?.compressedEnd ?? 0) - ownCompressedStart(toc, index);
+      expect(proxy.counts.blobRequests).toBe(1);
+      expect(proxy.counts.blobBytes).toBeLessThanOrEqual(spanBytes);
+      // Hex digits: gzip cannot go below half of the span's 256 KiB and the block that it ends with.
+      expect(spanBytes).toBeLessThan(300_000);
+    }
+  });
+
+  test('the byte is in the cache from then on, also for the next process', async () => {
+    proxy.reset();
+    const { stdout } = await user.run(['cat', '--range', '77777777-77777780', image, '/etc/big']);
+    expect(stdout.toString()).toBe(content.toString('latin1', 77_777_777, 77_777_781));
+    expect(proxy.counts.blobBytes).toBe(0);
+  });
+});
+
+function layerFolder(user: PeelUser, digest: Digest): string {
+  return path.join(user.cacheDir, 'v1', 'layers', ...digest.split(':'));
+}
