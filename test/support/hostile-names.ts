@@ -97,6 +97,6 @@ export const HOSTILE_NAMES: readonly (readonly [what: string, name: ByteString, 
   ['byte order mark', bytesOfText('\ufeffa'), '"\\ufeffa"'],
   ['interlinear annotation', bytesOfText('\ufff9'), '"\\ufff9"'],
   ['a tag character', bytesOfText('\u{e0041}'), '"\\U000e0041"'],
-  ['a name of dots', bytesOfText('...'), '...'],
+  ['dots at the end', bytesOfText('a...'), 'a...'],
   ['a dash in front', bytesOfText('-rf'), '-rf'],
 ];

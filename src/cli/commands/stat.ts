@@ -81,8 +81,8 @@ function formatStat(
   const kind = node.kind === 'file' && node.size === 0 ? 'regular empty file' : KIND_NAME[node.kind];
   const lines = [
     `  File: ${quoteName(shown)}${link}`,
-    `  Size: ${pad(node.size)}\tBlocks: ${pad(blocks)} IO Block: ${String(blksize).padEnd(6)} ${kind}`,
-    ` Inode: ${pad(node.ino)}\tLinks: ${node.nlink}${device}`,
+    `  Size: ${pad(node.size)}   Blocks: ${pad(blocks)} IO Block: ${String(blksize).padEnd(6)} ${kind}`,
+    ` Inode: ${pad(node.ino)}   Links: ${node.nlink}${device}`,
     `Access: (${node.mode.toString(8).padStart(4, '0')}/${modeString(node)})  Uid: ${node.uid}   Gid: ${node.gid}`,
     `Modify: ${longTime(node.mtimeSec, node.mtimeNsec)}`,
     layer === undefined
