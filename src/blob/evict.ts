@@ -21,7 +21,9 @@ import { entryPosition, type SpanMap } from './span-map.ts';
 /** Evicting down to this share of the limit lets writers go on for a while before the next time. */
 const LOW_WATER = 0.95;
 const MAX_SPARE_BYTES = 512 * 1024 * 1024;
-/** The headroom is shared with other processes, so it is measured again after at most so many bytes. */
+/** Others write at the same time and measure for themselves: nobody takes more than this part of the room at once, */
+const PROCESSES = 16;
+/** nor more than this. */
 const MAX_UNMEASURED_BYTES = 64 * 1024 * 1024;
 /** Another process evicts, or nothing can be freed: writes are skipped for so long. */
 const RETRY_AFTER_MS = 1000;
@@ -100,7 +102,9 @@ export class Evictor {
         room = await this.#room(await listCachedLayers(this.#versionDir));
       }
     }
-    this.#headroom = Math.max(0, Math.min(room.bySize, room.byDisk, MAX_UNMEASURED_BYTES));
+    const all = Math.max(0, Math.min(room.bySize, room.byDisk));
+    const share = Math.min(all / PROCESSES, MAX_UNMEASURED_BYTES);
+    this.#headroom = Math.min(all, Math.max(share, atLeast));
     return freed;
   }
 
