@@ -13,9 +13,9 @@
  */
 import { lookup as systemLookup } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
-import { rootCertificates } from 'node:tls';
+import { createSecureContext, rootCertificates, type SecureContextOptions } from 'node:tls';
 import { buildConnector } from 'undici';
-import { PeelError } from '../../errors.ts';
+import { PeelError, systemCodeOf } from '../../errors.ts';
 import { type AddressKind, addressKind } from './address-kind.ts';
 import { type HostConfig, namesHost } from './host-config.ts';
 import type { RegistryOptions } from './options.ts';
@@ -49,22 +49,21 @@ export async function connectorToNamed(
   connectMs: number,
   reached: ReachedKinds,
 ): Promise<buildConnector.connector> {
-  const authorities = await authoritiesOf(options, host.caFiles);
   const client = await Promise.all(
     host.clientFiles.map(async ({ certificate, key }) => ({
       cert: await readPem(certificate),
       key: await readPem(key ?? certificate),
     })),
   );
-  const connect = buildConnector({
-    timeout: connectMs,
-    lookup: options.lookup ?? systemLookup,
-    ca: authorities,
-    rejectUnauthorized: !host.skipVerify,
-    ...(client.length === 0
-      ? {}
-      : { cert: client.map(({ cert }) => cert), key: client.map(({ key }) => key) }),
-  });
+  const connect = connectorOf(
+    { timeout: connectMs, lookup: options.lookup ?? systemLookup, rejectUnauthorized: !host.skipVerify },
+    {
+      ca: await authoritiesOf(options, host.caFiles),
+      ...(client.length === 0
+        ? {}
+        : { cert: client.map(({ cert }) => cert), key: client.map(({ key }) => key) }),
+    },
+  );
   return (target, callback) => {
     connect(target, (...result) => {
       const address = result[1]?.remoteAddress;
@@ -82,13 +81,10 @@ export async function connectorToForeign(
   connectMs: number,
   reached: ReachedKinds,
 ): Promise<buildConnector.connector> {
-  const settings = {
-    timeout: connectMs,
-    lookup: guardedLookup(options.lookup ?? systemLookup, reached),
-    ca: await authoritiesOf(options, []),
-  };
-  const verifying = buildConnector(settings);
-  const trusting = buildConnector({ ...settings, rejectUnauthorized: false });
+  const socket = { timeout: connectMs, lookup: guardedLookup(options.lookup ?? systemLookup, reached) };
+  const trust = { ca: await authoritiesOf(options, []) };
+  const verifying = connectorOf(socket, trust);
+  const trusting = connectorOf({ ...socket, rejectUnauthorized: false }, trust);
   return (target, callback) => {
     const literal = target.hostname.replace(/^\[|\]$/g, '');
     // A literal address is connected to without a lookup.
@@ -99,9 +95,35 @@ export async function connectorToForeign(
     }
     const isTrusted = namesHost(
       options.tlsSkipVerify,
-      target.port === '' ? literal : `${target.hostname}:${target.port}`,
+      target.port === '' ? target.hostname : `${target.hostname}:${target.port}`,
     );
     (isTrusted ? trusting : verifying)(target, callback);
+  };
+}
+
+interface SocketOptions {
+  readonly timeout: number;
+  readonly lookup: LookupFunction;
+  readonly rejectUnauthorized?: boolean;
+}
+
+/** Certificates are parsed once, with the first connection that speaks TLS: it takes as long as some requests. */
+function connectorOf(socket: SocketOptions, trust: SecureContextOptions): buildConnector.connector {
+  const plain = buildConnector({ timeout: socket.timeout, lookup: socket.lookup });
+  let secure: buildConnector.connector | undefined;
+  return (target, callback) => {
+    if (target.protocol !== 'https:') {
+      plain(target, callback);
+      return;
+    }
+    try {
+      secure ??= buildConnector({ ...socket, secureContext: createSecureContext(trust) });
+    } catch (error) {
+      const why = `the TLS certificates or keys cannot be used (${systemCodeOf(error) ?? 'unknown reason'})`;
+      callback(new TransportFailure(why, { code: 'ERR_USAGE' }), null);
+      return;
+    }
+    secure(target, callback);
   };
 }
 
