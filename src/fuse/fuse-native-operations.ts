@@ -31,7 +31,7 @@ export interface OperationsContext {
   readonly uid: number | undefined;
   readonly gid: number | undefined;
   /** Reads with the deadline of the mount. */
-  read(path: string, node: Node, offset: number, length: number): Promise<Buffer>;
+  read(node: Node, offset: number, length: number): Promise<Buffer>;
   /** Called once per request. */
   count(operation: string): void;
   /** A failure that is no answer to a wrong question. */
@@ -191,7 +191,7 @@ export function operationsOf(
         path,
         (errno) => reply(errno, 0, room.buffer),
         async () => {
-          const bytes = await context.read(path, find(path).node, offsetLow + offsetHigh * TWO_32, length);
+          const bytes = await context.read(find(path).node, offsetLow + offsetHigh * TWO_32, length);
           bytes.copy(room);
           reply(bytes.length, 0, room.buffer);
         },

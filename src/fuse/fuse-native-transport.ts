@@ -10,6 +10,7 @@ import type Fuse from 'fuse-native';
 import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
 import type { FileSystem } from '../filesystem/filesystem.ts';
 import { log } from '../log.ts';
+import type { Node } from '../tree/node.ts';
 import { withDeadline } from './deadline.ts';
 import { countUnreachable, operationsOf } from './fuse-native-operations.ts';
 import type { MountedTransport, Transport, TransportOptions } from './transport.ts';
@@ -24,8 +25,10 @@ const MAX_BACKGROUND = 256;
 /** fuse-native copies the mount point and the options into arrays of 1024 bytes and cuts without a word. */
 const MAX_ARGUMENT = 1023;
 const MAX_SOURCE = 512;
+/** The kernel asks again for a page that failed while read ahead: after an interruption that must not wait long. */
+const STOPPING_READ_TIMEOUT_MS = 1000;
 /** How often to look whether the kernel has closed the connection: libfuse 2 tells nobody. */
-const WATCH_MS = 500;
+const WATCH_MS = 200;
 const WATCH_AFTER_UNMOUNT_MS = 10;
 
 /** Commas would add options, control characters would break /proc/mounts. */
@@ -112,6 +115,7 @@ class MountedFuseNative implements MountedTransport {
   readonly #options: TransportOptions;
   readonly #counts: Record<string, number> = {};
   #stop = new AbortController();
+  #isStopping = false;
   #isUnmounted = false;
   #watchMs = WATCH_MS;
   #wake: (() => void) | undefined;
@@ -132,12 +136,7 @@ class MountedFuseNative implements MountedTransport {
       filesystem: this.#filesystem,
       uid: this.#options.uid,
       gid: this.#options.gid,
-      read: (_path, node, offset, length) =>
-        withDeadline(
-          (signal) => this.#filesystem.read(node, offset, length, signal),
-          this.#options.readTimeoutMs ?? DEFAULT_READ_TIMEOUT_MS,
-          this.#stop.signal,
-        ),
+      read: (node, offset, length) => this.#read(node, offset, length),
       count: (operation) => this.#count(operation),
       report: (operation, path, error) => this.#report(operation, path, error),
     });
@@ -159,6 +158,7 @@ class MountedFuseNative implements MountedTransport {
   }
 
   interruptReads(): void {
+    this.#isStopping = true;
     this.#stop.abort(new PeelError('ERR_IO', `${this.#mountPoint} is being unmounted`));
     this.#stop = new AbortController();
   }
@@ -179,10 +179,38 @@ class MountedFuseNative implements MountedTransport {
     this.#counts[name] = (this.#counts[name] ?? 0) + 1;
   }
 
+  async #read(node: Node, offset: number, length: number): Promise<Buffer> {
+    try {
+      return await withDeadline(
+        (signal) => this.#filesystem.read(node, offset, length, signal),
+        this.#readTimeoutMs(),
+        this.#stop.signal,
+      );
+    } catch (error) {
+      if (!isPeelError(error) || node.content === undefined) throw error;
+      // Whoever reads the log finds the place, however little the failure itself knows of it (P8).
+      const { layer } = node.content;
+      throw new PeelError(
+        error.code,
+        `layer ${layer}, file bytes ${offset}-${offset + length}: ${error.message}`,
+        {
+          facts: { layer, offset, length, ...error.facts },
+          cause: error,
+        },
+      );
+    }
+  }
+
+  #readTimeoutMs(): number {
+    const timeout = this.#options.readTimeoutMs ?? DEFAULT_READ_TIMEOUT_MS;
+    if (!this.#isStopping) return timeout;
+    return timeout === 0 ? STOPPING_READ_TIMEOUT_MS : Math.min(timeout, STOPPING_READ_TIMEOUT_MS);
+  }
+
   /** One line for each request that failed; the page is not cached, so the next read tries again. */
   #report(operation: string, path: string, error: unknown): void {
     this.#count('failed');
-    const facts = isPeelError(error) ? { code: error.code, ...error.facts } : { code: 'bug' };
+    const facts = isPeelError(error) ? { code: error.code, ...error.facts } : { code: 'bug', err: error };
     const message = error instanceof Error ? error.message : String(error);
     log().error({ ...facts, operation, file: path }, `${operation} ${path}: ${message}`);
   }

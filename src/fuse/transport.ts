@@ -25,7 +25,7 @@ export interface TransportOptions {
 export interface MountedTransport {
   /** Resolves when the kernel has let go of the file system, whoever unmounted it: nobody can ask any more. */
   readonly closed: Promise<void>;
-  /** Ends the reads that are waiting with EIO. Later reads are served. */
+  /** Ends the reads that are waiting with EIO. Later reads are served as far as their bytes come within a second. */
   interruptReads(): void;
   /**
    * Takes the mount out of the tree. `lazy` does so while it is in use; it is served until the last user leaves.

@@ -92,7 +92,8 @@ export function buildLiteral(
       const found = ranges.find((each) => each.start <= range.start && range.end <= each.end);
       if (found === undefined) throw new RangeError(`nothing is stored at ${range.start}-${range.end}`);
       const { waitFor, isDeaf, failWith } = found.literal;
-      while (waitFor !== undefined && !existsSync(waitFor)) {
+      const isReady = () => waitFor === undefined || existsSync(waitFor);
+      while (!isReady()) {
         if (isDeaf !== true) signal?.throwIfAborted();
         await sleep(POLL_MS);
       }

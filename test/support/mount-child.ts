@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -37,6 +38,8 @@ export interface MountRequest {
   readonly options?: Readonly<Record<string, unknown>>;
   /** A program that runs the server: `['unshare', '-m', ...]`. */
   readonly wrapper?: readonly string[];
+  /** The server runs as another user, who must be able to read the request. */
+  readonly isForAll?: boolean;
 }
 
 export interface RunResult {
@@ -149,6 +152,18 @@ export class MountChild {
     }
   }
 
+  /** Resolves when the server says in its statistics that it was asked for `operation`. */
+  async untilAsked(operation: string): Promise<void> {
+    const deadline = Date.now() + READY_DEADLINE_MS;
+    while (!this.stderr.includes(`"${operation}":`)) {
+      if (Date.now() > deadline) throw new Error(`nobody asked for ${operation}: ${this.stderr}`);
+      this.kill('SIGUSR1');
+      await new Promise((resolve) => {
+        setTimeout(resolve, 50);
+      });
+    }
+  }
+
   async close(): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       this.#child.kill('SIGKILL');
@@ -173,6 +188,7 @@ function startServer(request: MountRequest): MountChild {
       options: { runtimeDir: path.join(folder, 'run'), ...request.options },
     }),
   );
+  if (request.isForAll === true) chmodSync(folder, 0o755);
   const server = [process.execPath, path.join(import.meta.dirname, 'mount-server.mjs'), file];
   const [program = '', ...args] = [...(request.wrapper ?? []), ...server];
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: '/' });
@@ -191,21 +207,38 @@ export async function mountLiteral(request: MountRequest): Promise<MountChild> {
 /** For mounts that must be refused: what the server says, as `CODE message`. */
 export async function refusedMount(request: MountRequest): Promise<string> {
   const mount = startServer(request);
-  const said = await mount.heard('failed').finally(() => mount.exited);
+  const said = await mount.heard('failed');
+  await mount.exited;
   open.delete(mount);
   return said;
+}
+
+function mountPoints(): string[] {
+  return mountTable()
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '');
+}
+
+function isBelow(place: string, folder: string): boolean {
+  return place === folder || place.startsWith(`${folder}/`);
 }
 
 /** Ends everything; rejects when a mount was left in spite of it. For afterEach. */
 export async function closeMounts(): Promise<void> {
   for (const mount of open) await mount.close();
+  const failures: unknown[] = [];
   for (const folder of folders) {
-    for (const line of mountTable().split('\n').reverse()) {
-      const mountPoint = line.split(' ')[4] ?? '';
-      if (mountPoint.startsWith(`${folder}/`)) await run('umount', ['-l', '-i', mountPoint]);
+    try {
+      for (const mountPoint of mountPoints().reverse()) {
+        if (isBelow(mountPoint, folder)) await run('umount', ['-l', '-i', mountPoint]);
+      }
+      rmSync(folder, { recursive: true, force: true });
+    } catch (error) {
+      failures.push(error);
     }
-    if (mountTable().includes(`${folder}/`)) throw new Error(`a mount is left below ${folder}`);
-    rmSync(folder, { recursive: true, force: true });
   }
+  const left = mountPoints().filter((each) => [...folders].some((folder) => isBelow(each, folder)));
   folders.clear();
+  if (left.length > 0) failures.push(new Error(`mounts are left: ${left.join(' ')}`));
+  if (failures.length > 0) throw new AggregateError(failures, failures.map(String).join('; '));
 }

@@ -3,13 +3,14 @@
  * kernel's table; a mount point is never looked at, because a hanging server would hang us as well.
  */
 import { lstatSync, realpathSync } from 'node:fs';
-import { EXIT_STATUS_OF, isPeelError, PeelError } from '../../errors.ts';
+import { isPeelError, PeelError } from '../../errors.ts';
 import { clearDeadMount, isDead } from '../../fuse/dead-mounts.ts';
 import { isServerAlive, type MountRecord, openRuntimeDir, readRecords } from '../../fuse/mount-records.ts';
 import { MOUNT_TYPE, type MountEntry, mountAt, readMountTable } from '../../fuse/mount-table.ts';
 import { realPlace } from '../../fuse/preflight.ts';
 import { unmountPath } from '../../fuse/unmount.ts';
 import { type Context, defineCommand } from '../command.ts';
+import { describeError } from '../error-report.ts';
 
 const OPTIONS = {
   all: { type: 'boolean', short: 'a', summary: 'all mounts of peel' },
@@ -43,9 +44,10 @@ export const umount = defineCommand({
         await unmountOne(context, entry, runtimeDir);
       } catch (error) {
         // One that fails does not keep the others mounted.
-        if (!isPeelError(error)) throw error;
-        await context.warn(error.message);
-        status = EXIT_STATUS_OF[error.code];
+        if (!isPeelError(error) || mounts.length === 1) throw error;
+        const report = describeError(error);
+        await context.stderr.write(`${report.line}\n`);
+        status = report.status;
       }
     }
     return status;
