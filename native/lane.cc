@@ -1,20 +1,25 @@
 #include "lane.h"
 
+#include <cstdlib>
 #include <exception>
 #include <set>
 #include <utility>
-#include <vector>
 
 namespace peel {
 namespace {
 
-// process.exit() runs no finalizer of ours, but exit(3) destroys statics, the newest first: this one before
-// OpenSSL's own, so that no lane hashes while OpenSSL is being taken down.
+// process.exit() runs no finalizer of ours, but exit(3) runs what was registered with it, the newest first:
+// this before OpenSSL's own, so that no lane hashes while OpenSSL is being taken down.
 class LiveLanes {
  public:
-  ~LiveLanes() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    for (Lane* lane : lanes_) lane->Stop();
+  static LiveLanes& Get() {
+    // Never destroyed: a lane may end later still.
+    static LiveLanes* const lanes = [] {
+      auto* created = new LiveLanes;
+      std::atexit([] { Get().StopAll(); });
+      return created;
+    }();
+    return *lanes;
   }
   void Add(Lane* lane) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -26,24 +31,24 @@ class LiveLanes {
   }
 
  private:
+  void StopAll() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (Lane* lane : lanes_) lane->Stop();
+  }
+
   std::mutex mutex_;
   std::set<Lane*> lanes_;
 };
-
-LiveLanes& live_lanes() {
-  static LiveLanes lanes;
-  return lanes;
-}
 
 }  // namespace
 
 Lane::Lane(size_t capacity) : capacity_(capacity) {
   thread_ = std::thread([this] { Run(); });
-  live_lanes().Add(this);
+  LiveLanes::Get().Add(this);
 }
 
 Lane::~Lane() {
-  live_lanes().Remove(this);
+  LiveLanes::Get().Remove(this);
   Stop();
 }
 

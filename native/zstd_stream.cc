@@ -5,6 +5,7 @@
 #define ZSTD_STATIC_LINKING_ONLY  // ZSTD_MAGICNUMBER, ZSTD_MAGIC_SKIPPABLE_*
 #include <zstd.h>
 
+#include <cstring>
 #include <string>
 
 #include "zstd_stream.h"
@@ -23,17 +24,24 @@ class ZstdStream final : public Stream {
       switch (state_) {
         case State::kBetween: {
           if (in.left == 0) return Event::kNeedInput;
-          magic_[magic_fill_++] = *in.next++;
-          in.left--;
-          position_++;
-          if (magic_fill_ < 4) break;
+          const bool at_once = magic_fill_ == 0 && in.left >= sizeof magic_;
+          if (magic_fill_ == 0) frame_position_ = position_;
+          if (at_once) {
+            // Left in place: libzstd decodes a frame that it sees whole in one pass.
+            memcpy(magic_, in.next, sizeof magic_);
+          } else {
+            magic_[magic_fill_++] = *in.next++;
+            in.left--;
+            position_++;
+            if (magic_fill_ < sizeof magic_) break;
+          }
           if (!IsZstd(magic_)) {
-            trailing_garbage_ = 4;
+            trailing_garbage_ = at_once ? 0 : sizeof magic_;
             state_ = State::kGarbage;
             break;
           }
           state_ = State::kFrame;
-          fed_ = 0;
+          fed_ = at_once ? sizeof magic_ : 0;
           if (!Prepare()) return Event::kFailed;
           return Event::kMemberStart;
         }
@@ -52,8 +60,7 @@ class ZstdStream final : public Stream {
     }
   }
 
-  // The magic was consumed to tell a frame from garbage.
-  uint64_t member_position() const override { return position_ - sizeof magic_; }
+  uint64_t member_position() const override { return frame_position_; }
 
   Status Finish() override {
     if (state_ == State::kFrame || (state_ == State::kBetween && frames_ == 0 && magic_fill_ > 0)) {
@@ -82,11 +89,11 @@ class ZstdStream final : public Stream {
 
   Event Decode(Input& in, Output& out) {
     for (;;) {
-      // The magic was read ahead to tell frames from garbage; the decoder gets it first.
-      const bool replay = fed_ < 4;
+      // A magic that came in pieces was taken to tell a frame from garbage; the decoder gets it first.
+      const bool replay = fed_ < sizeof magic_;
       // libzstd takes repeated calls that cannot move for a broken program.
       if (!replay && in.left == 0 && !may_flush_) return Event::kNeedInput;
-      ZSTD_inBuffer source{replay ? magic_ + fed_ : in.next, replay ? 4 - fed_ : in.left, 0};
+      ZSTD_inBuffer source{replay ? magic_ + fed_ : in.next, replay ? sizeof magic_ - fed_ : in.left, 0};
       ZSTD_outBuffer target{out.next, out.left, 0};
       const size_t result = ZSTD_decompressStream(context_, &target, &source);
       if (replay) {
@@ -120,7 +127,8 @@ class ZstdStream final : public Stream {
   State state_ = State::kBetween;
   uint8_t magic_[4] = {};
   size_t magic_fill_ = 0;
-  size_t fed_ = 0;
+  size_t fed_ = sizeof magic_;     // of the magic, where it was taken apart: bytes given to the decoder
+  uint64_t frame_position_ = 0;
   bool may_flush_ = false;  // the last call filled the output: the decoder may hold more
   uint64_t frames_ = 0;
 };
