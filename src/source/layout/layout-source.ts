@@ -140,7 +140,7 @@ export class LayoutSource implements ImageSource {
   #parseIndex(bytes: Buffer): ImageIndex {
     let parsed: ReturnType<typeof parseDocument>;
     try {
-      parsed = parseDocument(bytes);
+      parsed = parseDocument(bytes, OCI_INDEX);
     } catch (error) {
       if (!(error instanceof PeelError)) throw error;
       throw new PeelError(error.code, `${this.name}: ${INDEX_FILE}: ${error.message}`, { cause: error });
