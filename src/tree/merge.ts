@@ -47,17 +47,16 @@ const MAX_ENTRIES = 5_000_000;
 /** Warnings beyond this are counted only. */
 const MAX_WARNINGS = 100;
 
-/** Lower them in tests; the defaults are the limits of the program. */
+/** For tests, which cannot wait for five million entries. */
 export interface MergeLimits {
   readonly maxEntries?: number;
-  readonly maxSteps?: number;
 }
 
 /**
  * @param layers the entries of each layer in tar order, lowest layer first.
  * @throws PeelError ERR_LAYER_INVALID (facts layer, path) for a layer that cannot be applied: whiteouts of no
  *   name, hard links that dangle or name a directory, link loops, a root that is no directory;
- *   ERR_LIMIT_EXCEEDED for more than 5 million entries and implied directories.
+ *   ERR_LIMIT_EXCEEDED for more than 5 million entries and implied directories, or links that multiply paths.
  */
 export function mergeLayers(layers: readonly (readonly Entry[])[], limits: MergeLimits = {}): Tree {
   const merge = new Merge(limits);
@@ -69,7 +68,7 @@ export function mergeLayers(layers: readonly (readonly Entry[])[], limits: Merge
 
 class Merge {
   readonly #root = impliedDirectory(0, undefined);
-  readonly #walker: PathWalker;
+  readonly #walker = new PathWalker(this.#root);
   readonly #maxEntries: number;
   /** Files in the link store of AUFS, by path. */
   readonly #aufsFiles = new Map<ByteString, { entry: Entry; layer: number }>();
@@ -77,9 +76,8 @@ class Merge {
   #unshownWarnings = 0;
   #entries = 0;
 
-  constructor({ maxEntries = MAX_ENTRIES, maxSteps }: MergeLimits) {
+  constructor({ maxEntries = MAX_ENTRIES }: MergeLimits) {
     this.#maxEntries = maxEntries;
-    this.#walker = new PathWalker(this.#root, maxSteps);
   }
 
   applyLayer(entries: readonly Entry[], layer: number): void {

@@ -6,7 +6,8 @@
  * may be unpacked below them: a dangling link as parent creates what it points to, as umoci does. After a
  * missing component `..` removes it again.
  *
- * Cost: one map lookup a component. A budget for the whole merge bounds what links to links can multiply.
+ * Cost: one map lookup a component. What paths spell out is bounded by the size of the tar; what links multiply it
+ * by is bounded by a budget for the whole merge: else a layer of a few kilobytes takes minutes.
  */
 import { PeelError } from '../errors.ts';
 import type { ByteString } from '../units.ts';
@@ -15,8 +16,10 @@ import { shownPath } from './shown-path.ts';
 
 /** What containerd and umoci (through SecureJoin) follow in one path; the kernel's 40 is less. */
 const MAX_SYMLINKS = 255;
-/** Components walked in one merge: 5 million entries at 40 each. A real image of that size needs 8. */
-const MAX_STEPS = 200_000_000;
+/** Components of link targets walked in one merge: a second of work, however small the layer. */
+const MAX_LINK_STEPS = 20_000_000;
+/** And so many more for each path. A file below /lib -> usr/lib takes 2. */
+const LINK_STEPS_A_PATH = 100;
 
 /** Where a path leads. */
 export interface Place {
@@ -35,12 +38,10 @@ export type Lookup = (directory: BuildDirectory, name: ByteString) => BuildNode 
 
 export class PathWalker {
   readonly #root: BuildDirectory;
-  readonly #maxSteps: number;
-  #steps = 0;
+  #linkStepsLeft = MAX_LINK_STEPS;
 
-  constructor(root: BuildDirectory, maxSteps: number = MAX_STEPS) {
+  constructor(root: BuildDirectory) {
     this.#root = root;
-    this.#maxSteps = maxSteps;
   }
 
   /**
@@ -63,6 +64,7 @@ export class PathWalker {
     let position = 0;
     let textEnd = end;
     let symlinks = 0;
+    this.#linkStepsLeft += LINK_STEPS_A_PATH;
     for (;;) {
       if (position >= textEnd) {
         const rest = rests.pop();
@@ -72,7 +74,9 @@ export class PathWalker {
         ({ text, position, end: textEnd } = rest);
         continue;
       }
-      this.#spendStep(asker);
+      if (rests.length > 0) {
+        this.#spendLinkStep(asker);
+      }
       const slash = text.indexOf('/', position);
       const componentEnd = slash === -1 || slash > textEnd ? textEnd : slash;
       const name = text.slice(position, componentEnd) as ByteString;
@@ -112,12 +116,12 @@ export class PathWalker {
     }
   }
 
-  #spendStep(asker: Asker): void {
-    this.#steps += 1;
-    if (this.#steps > this.#maxSteps) {
+  #spendLinkStep(asker: Asker): void {
+    this.#linkStepsLeft -= 1;
+    if (this.#linkStepsLeft < 0) {
       throw new PeelError(
         'ERR_LIMIT_EXCEEDED',
-        `layer ${asker.layer}: merging reached ${shownPath(asker.path)} after ${this.#maxSteps} path components, the most that peel walks in one image`,
+        `layer ${asker.layer}: the path ${shownPath(asker.path)} and those before it lead through links with too many components, over ${LINK_STEPS_A_PATH} a path`,
         { facts: { ...asker } },
       );
     }
