@@ -32,6 +32,12 @@ type FlagOf<Spec extends OptionSpec> = Spec['type'] extends 'boolean'
 /** The flags of a command line: booleans default to false, lists to empty, strings to undefined. */
 export type Flags<Options extends OptionTable> = { readonly [Name in keyof Options]: FlagOf<Options[Name]> };
 
+/** What a command may want otherwise than the settings say. */
+export interface ImageOptions {
+  /** For one read, ms; 0 waits for ever. */
+  readonly readDeadlineMs?: number;
+}
+
 export interface Context<Options extends OptionTable = OptionTable> {
   /** Positionals after the command's name. */
   readonly args: readonly string[];
@@ -47,7 +53,7 @@ export interface Context<Options extends OptionTable = OptionTable> {
   readonly env: NodeJS.ProcessEnv;
   readonly progress: Progress;
   /** Opens an image with the settings of the command line. It is closed when the command ends, at the latest. */
-  openImage(name: string): Promise<Image>;
+  openImage(name: string, options?: ImageOptions): Promise<Image>;
   /** One line on standard error, quoted, unless `--quiet`. */
   warn(message: string): Promise<void>;
 }

@@ -1,12 +1,26 @@
 /** Opens images with the settings of the command line, and closes them when the command has ended. */
 import type { Image } from '../image.ts';
 import { parsePlatform } from '../reference/platform.ts';
+import type { RegistryOptions } from '../source/registry/options.ts';
+import type { ImageOptions } from './command.ts';
 import type { Progress } from './progress.ts';
 import type { Settings } from './settings.ts';
 import { VERSION } from './version.ts';
 
 /** A connection that does not close in this time is left to the end of the process. */
 const CLOSE_MS = 2_000;
+
+/** The registry client's options as the command line sets them. */
+export function registryOptionsOf(settings: Settings, env: NodeJS.ProcessEnv): RegistryOptions {
+  return {
+    plainHttp: settings.plainHttp,
+    tlsCa: settings.tlsCa,
+    tlsSkipVerify: settings.tlsSkipVerify,
+    authfile: settings.authfile,
+    env,
+    userAgent: `peel/${VERSION}`,
+  };
+}
 
 export class ImageOpener {
   readonly #settings: Settings;
@@ -22,7 +36,7 @@ export class ImageOpener {
     this.#progress = progress;
   }
 
-  async open(name: string): Promise<Image> {
+  async open(name: string, options: ImageOptions = {}): Promise<Image> {
     const settings = this.#settings;
     // Loaded here: help, version and doctor work also where the native addon does not.
     const { openImage } = await import('../image.ts');
@@ -32,17 +46,11 @@ export class ImageOpener {
       cacheLimits: { maxSize: settings.cacheMaxSize, minFreeShare: settings.cacheMinFree },
       offline: settings.offline,
       source: {
-        registry: {
-          plainHttp: settings.plainHttp,
-          tlsCa: settings.tlsCa,
-          tlsSkipVerify: settings.tlsSkipVerify,
-          authfile: settings.authfile,
-          env: this.#env,
-          userAgent: `peel/${VERSION}`,
-        },
+        registry: registryOptionsOf(settings, this.#env),
       },
       onProgress: (progress) => this.#progress.layerProgress(progress),
       signal: this.#signal,
+      ...options,
     });
     this.#opened.push(image);
     return image;

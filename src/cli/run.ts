@@ -130,7 +130,7 @@ async function runCommand(
     signal: interruption.signal,
     env: surroundings.env,
     progress,
-    openImage: (name) => images.open(name),
+    openImage: (name, options) => images.open(name, options),
     warn: async (message) => {
       if (!settings.quiet) await say(`peel: warning: ${quoteText(message)}\n`);
     },

@@ -13,10 +13,11 @@ import { log } from '../log.ts';
 import type { Node } from '../tree/node.ts';
 import { withDeadline } from './deadline.ts';
 import { countUnreachable, operationsOf } from './fuse-native-operations.ts';
+import { mountAt } from './mount-table.ts';
 import type { MountedTransport, Transport, TransportOptions } from './transport.ts';
 import { unmountPath } from './unmount.ts';
 
-export const DEFAULT_READ_TIMEOUT_MS = 60_000;
+const DEFAULT_READ_TIMEOUT_MS = 60_000;
 
 /** An image never changes, so what the kernel once knows it may keep: one year, in seconds. */
 const KEEP_SECONDS = 365 * 24 * 60 * 60;
@@ -86,7 +87,7 @@ async function loadFuseNative(): Promise<typeof Fuse> {
   }
 }
 
-/** Whether fuse-native and the libfuse below it load, for `doctor`. */
+/** Loads fuse-native and the libfuse below it. @throws PeelError ERR_NO_FUSE. For `doctor`. */
 export async function checkFuseNative(): Promise<void> {
   await loadFuseNative();
 }
@@ -116,6 +117,7 @@ class MountedFuseNative implements MountedTransport {
   readonly #counts: Record<string, number> = {};
   #stop = new AbortController();
   #isStopping = false;
+  #mountID: number | undefined;
   #isUnmounted = false;
   #watchMs = WATCH_MS;
   #wake: (() => void) | undefined;
@@ -151,6 +153,7 @@ class MountedFuseNative implements MountedTransport {
     await new Promise<void>((resolve, reject) => {
       fuse.mount((error) => (error === null ? resolve() : reject(mountFailure(this.#mountPoint, error))));
     });
+    this.#mountID = mountAt(this.#mountPoint)?.id;
     const descriptor = fuseDescriptors().find((candidate) => !before.has(candidate));
     void this.#watch(() => descriptor !== undefined && isFuseDescriptor(descriptor)).then(() =>
       fuse.unmount(() => this.#reportClosed()),
@@ -165,7 +168,8 @@ class MountedFuseNative implements MountedTransport {
 
   async unmount(options: { readonly lazy: boolean }): Promise<void> {
     if (this.#isUnmounted) return;
-    await unmountPath(this.#mountPoint, options);
+    // Somebody may have detached it already and mounted another thing on the place, which is not ours to touch.
+    if (mountAt(this.#mountPoint)?.id === this.#mountID) await unmountPath(this.#mountPoint, options);
     this.#isUnmounted = true;
     if (!options.lazy) this.#watchMs = WATCH_AFTER_UNMOUNT_MS;
     this.#wake?.();

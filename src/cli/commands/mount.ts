@@ -49,6 +49,8 @@ type MountContext = Context<typeof OPTIONS>;
 
 const DEFAULT_TIMEOUT_S = 30;
 const DEFAULT_READ_TIMEOUT_S = 60;
+/** A read ends at the latest so long after its deadline. */
+const BACKSTOP_MS = 1000;
 /** setTimeout takes 31 bits of milliseconds. */
 const MAX_TIMEOUT_S = 2_000_000;
 
@@ -118,9 +120,18 @@ async function openAndMount(
 ): Promise<MountedImage> {
   const interruption = listenForInterruption(process);
   let close: (() => Promise<void>) | undefined;
-  const opening = context.openImage(name).then((image) => {
+  const { readTimeoutMs } = options;
+  // The image's own deadline knows the layer and the range; the transport's comes behind it, for what is deaf.
+  const deadlines = {
+    image: readTimeoutMs === undefined ? {} : { readDeadlineMs: readTimeoutMs },
+    mount:
+      readTimeoutMs === undefined || readTimeoutMs === 0
+        ? {}
+        : { readTimeoutMs: readTimeoutMs + BACKSTOP_MS },
+  };
+  const opening = context.openImage(name, deadlines.image).then((image) => {
     close = () => image.close();
-    return mountImage(image, place, options);
+    return mountImage(image, place, { ...options, ...deadlines.mount });
   });
   try {
     return await Promise.race([opening, interruption.interrupted]);

@@ -1,0 +1,93 @@
+/** The checks of `peel doctor` that need no image. */
+import { access, constants, mkdir, statfs } from 'node:fs/promises';
+import os from 'node:os';
+import { isDead } from '../fuse/dead-mounts.ts';
+import { checkFuseNative } from '../fuse/fuse-native-transport.ts';
+import { openRuntimeDir, readRecords } from '../fuse/mount-records.ts';
+import { MOUNT_TYPE, readMountTable } from '../fuse/mount-table.ts';
+import { checkFuseDevice, checkPrivileges, hasMountCapability } from '../fuse/preflight.ts';
+import { findFusermount } from '../fuse/unmount.ts';
+import type { Context } from './command.ts';
+import { decimalSize } from './size.ts';
+import { VERSION } from './version.ts';
+
+export interface CheckResult {
+  readonly name: string;
+  /** `warn`: works, but not as well as it could. */
+  readonly status: 'ok' | 'warn' | 'fail';
+  readonly found: string;
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+type Finding = string | { readonly warn: string };
+
+/** Runs one check; what it throws is what is missing. */
+export async function check(name: string, run: () => Finding | Promise<Finding>): Promise<CheckResult> {
+  try {
+    const found = await run();
+    return typeof found === 'string'
+      ? { name, status: 'ok', found }
+      : { name, status: 'warn', found: found.warn };
+  } catch (error) {
+    return { name, status: 'fail', found: messageOf(error) };
+  }
+}
+
+export async function checkHost(context: Pick<Context, 'env' | 'settings'>): Promise<CheckResult[]> {
+  return [
+    await check(
+      'peel',
+      () => `${VERSION}, Node ${process.versions.node}, Linux ${os.release()}, ${process.arch}`,
+    ),
+    await check('addon', async () => {
+      // Loaded here: doctor must be able to say that it does not load.
+      const { sha256 } = await import('../native.ts');
+      const digest = (await sha256(Buffer.alloc(0))).toString('hex');
+      if (!digest.startsWith('e3b0c442'))
+        throw new Error(`the native addon computes a wrong digest: ${digest}`);
+      return 'the native addon loads and computes';
+    }),
+    await check('/dev/fuse', () => {
+      checkFuseDevice();
+      return 'can be opened';
+    }),
+    await check('privileges', () => {
+      checkPrivileges();
+      return hasMountCapability() ? 'CAP_SYS_ADMIN: mounts by itself' : `mounts through ${findFusermount()}`;
+    }),
+    await check('fusermount', () => {
+      const program = findFusermount();
+      return program ?? { warn: 'not installed (package fuse3): only root can mount and unmount' };
+    }),
+    await check('fuse-native', async () => {
+      await checkFuseNative();
+      return 'loads, with libfuse 2';
+    }),
+    await check('runtime', () => openRuntimeDir(context.env)),
+    await check('cache', () => checkCache(context.settings.cacheDir)),
+    await check('mounts', () => countMounts(context.env)),
+  ];
+}
+
+async function checkCache(folder: string): Promise<Finding> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+    const { bavail, bsize } = await statfs(folder);
+    return `${folder}, ${decimalSize(bavail * bsize)} free on its disk`;
+  } catch (error) {
+    return { warn: `${folder} cannot be used, so every run fetches anew: ${messageOf(error)}` };
+  }
+}
+
+async function countMounts(env: NodeJS.ProcessEnv): Promise<Finding> {
+  const records = readRecords(openRuntimeDir(env));
+  const mounts = readMountTable().filter((entry) => entry.type === MOUNT_TYPE);
+  const dead: string[] = [];
+  for (const entry of mounts) if (await isDead(entry, records)) dead.push(entry.mountPoint);
+  if (dead.length === 0) return `${mounts.length} alive`;
+  return { warn: `the server has died of ${dead.join(', ')}: 'peel umount' clears it` };
+}
