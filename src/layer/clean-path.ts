@@ -7,7 +7,7 @@ import type { ByteString } from '../units.ts';
 /** PATH_MAX less its NUL: the longest path that a system call takes. */
 export const MAX_PATH = 4095;
 /** NAME_MAX: the longest name that the kernel's directory cache takes. */
-export const MAX_COMPONENT = 255;
+const MAX_COMPONENT = 255;
 /** image-spec layer.md "Whiteouts"; a whiteout may hide a name of 255 bytes, so it is longer itself. */
 const WHITEOUT_PREFIX = '.wh.';
 

@@ -39,6 +39,12 @@ export class LayerInput {
         `layer ${expected.digest}: no way to verify a ${algorithm} digest`,
       );
     }
+    if (expected.diffID !== undefined && !expected.diffID.startsWith('sha256:')) {
+      throw new PeelError(
+        'ERR_UNSUPPORTED',
+        `layer ${expected.digest}: its diffID is ${expected.diffID}, want one by sha256`,
+      );
+    }
     this.#expected = expected;
     this.#options = options;
     // The scanner hashes as well, but it stops at the first broken byte, and a layer that does not decompress

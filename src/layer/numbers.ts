@@ -20,7 +20,7 @@ export function numericField(block: Uint8Array, start: number, length: number): 
 }
 
 /** Spaces and NULs around the digits do not count, nothing at all is 0, a NUL after digits ends them. */
-export function octalField(block: Uint8Array, start: number, length: number): number | undefined {
+function octalField(block: Uint8Array, start: number, length: number): number | undefined {
   let from = start;
   let to = start + length;
   while (from < to && isPadding(block[from])) from++;

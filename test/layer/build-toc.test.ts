@@ -9,10 +9,11 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { PeelError } from '../../src/errors.ts';
 import { buildToc } from '../../src/layer/build-toc.ts';
 import type { Toc } from '../../src/layer/toc.ts';
+import { TocBuilder } from '../../src/layer/toc-builder.ts';
 import type { Digest } from '../../src/units.ts';
 import { imagesDir } from '../support/images.ts';
 import { chunksOf, contentOf, sha256Digest, tocOfBlob } from '../support/layer-toc.ts';
-import { paxMember, type RawHeader, rawHeader, rawMember, tarOf } from '../support/raw-tar.ts';
+import { frameOf, paxMember, type RawHeader, rawHeader, rawMember, tarOf } from '../support/raw-tar.ts';
 
 const temporary: string[] = [];
 afterEach(() => {
@@ -211,6 +212,23 @@ describe('buildToc names layer and offset', () => {
       });
       expect(error.message).toContain(sha256Digest(blob));
     }
+  });
+
+  test('E114: a layer that was published cut off, or with a wrong checksum of its data', async () => {
+    const blob = gzipSync(small);
+    const badSum = Buffer.from(blob);
+    badSum[blob.length - 8] = (badSum[blob.length - 8] ?? 0) ^ 1;
+    for (const broken of [blob.subarray(0, -20), blob.subarray(0, -1), badSum]) {
+      const error = await failureOf(tocOfBlob(broken));
+      expect(error).toMatchObject({ code: 'ERR_LAYER_INVALID', facts: { layer: sha256Digest(broken) } });
+    }
+  });
+
+  test('more entries than the cap', () => {
+    const builder = new TocBuilder(2);
+    const frame = frameOf(rawHeader());
+    builder.add([frame, frame]);
+    expect(() => builder.add([frame])).toThrow(expect.objectContaining({ code: 'ERR_LIMIT_EXCEEDED' }));
   });
 
   test('E84: an extended header beyond 1 MiB', async () => {
