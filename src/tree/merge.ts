@@ -24,7 +24,7 @@
  * what it replaces. Nothing recurses.
  */
 import { PeelError } from '../errors.ts';
-import { cleanPath, MAX_COMPONENT } from '../layer/clean-path.ts';
+import { cleanPath } from '../layer/clean-path.ts';
 import type { Entry } from '../layer/toc.ts';
 import type { ByteString } from '../units.ts';
 import {
@@ -44,6 +44,8 @@ import { applyWhiteouts, isAufsLinkStore, lookupBeforeWhiteouts, meaningOf } fro
 
 /** Of an image: design caps. A node takes about 250 bytes here, so this is about 1.3 GB at the worst. */
 const MAX_ENTRIES = 5_000_000;
+/** NAME_MAX. The reader of tars holds entries to it, but targets of links can imply longer directories. */
+const MAX_NAME_BYTES = 255;
 /** Warnings beyond this are counted only. */
 const MAX_WARNINGS = 100;
 
@@ -217,10 +219,10 @@ class Merge {
 }
 
 function nameWithin(name: ByteString, asker: Asker): ByteString {
-  if (name.length > MAX_COMPONENT) {
+  if (name.length > MAX_NAME_BYTES) {
     throw new PeelError(
       'ERR_LAYER_INVALID',
-      `layer ${asker.layer}: ${shownPath(asker.path)} needs a name of ${name.length} bytes, want at most ${MAX_COMPONENT}`,
+      `layer ${asker.layer}: ${shownPath(asker.path)} needs a name of ${name.length} bytes, want at most ${MAX_NAME_BYTES}`,
       { facts: { ...asker } },
     );
   }
