@@ -4,7 +4,7 @@
  */
 import type { TarFrame } from '../../src/native.ts';
 
-export const BLOCK = 512;
+const BLOCK = 512;
 export const USTAR = 'ustar\x0000';
 export const GNU = 'ustar  \0';
 export const V7 = '';
@@ -86,7 +86,7 @@ export function base256(value: bigint, room: number): Buffer {
   return bytes;
 }
 
-export function padded(payload: Uint8Array): Buffer {
+function padded(payload: Uint8Array): Buffer {
   const length = Math.ceil(payload.length / BLOCK) * BLOCK;
   return Buffer.concat([payload, Buffer.alloc(length - payload.length)]);
 }
