@@ -3,7 +3,15 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Digest } from '../units.ts';
 import type { CacheDir } from './cache-dir.ts';
-import { type CachedLayer, listCachedLayers, loadMap, MAP_FILE, SPANS_FILE } from './cached-layer.ts';
+import {
+  bytesBelow,
+  type CachedLayer,
+  listCachedLayers,
+  loadMap,
+  MAP_FILE,
+  namesIn,
+  SPANS_FILE,
+} from './cached-layer.ts';
 import { evictSpansOf } from './evict.ts';
 
 /** Bytes are those on disk: holes are not counted. */
@@ -23,6 +31,7 @@ export interface LayerUsage {
 export interface CacheUsage {
   /** Most recently used first. */
   readonly layers: readonly LayerUsage[];
+  /** All of the cache: layers, and the documents of images (manifests, configs) beside them. */
   readonly totalBytes: number;
 }
 
@@ -31,7 +40,7 @@ export async function cacheUsage(cache: CacheDir): Promise<CacheUsage> {
   const found = await listCachedLayers(cache.versionDir);
   const layers = await Promise.all(found.map(usageOf));
   layers.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
-  return { layers, totalBytes: found.reduce((sum, layer) => sum + layer.totalBytes, 0) };
+  return { layers, totalBytes: await bytesBelow(cache.versionDir) };
 }
 
 async function usageOf(layer: CachedLayer): Promise<LayerUsage> {
@@ -53,22 +62,22 @@ async function usageOf(layer: CachedLayer): Promise<LayerUsage> {
  * Mounts that use it go on, and fill it again. Answers how many bytes on disk were freed.
  */
 export async function pruneCache(
-  cache: CacheDir,
+  { versionDir }: CacheDir,
   what: { readonly keepBytes: number } | { readonly all: true },
 ): Promise<number> {
-  const total = async (): Promise<number> => (await cacheUsage(cache)).totalBytes;
-  const before = await total();
+  const before = await bytesBelow(versionDir);
   if ('all' in what) {
-    await rm(path.join(cache.versionDir, 'layers'), { recursive: true, force: true });
-    return before;
+    for (const name of await namesIn(versionDir)) {
+      await rm(path.join(versionDir, name), { recursive: true, force: true });
+    }
+  } else {
+    const excess = before - what.keepBytes;
+    if (excess > 0) await evictSpansOf(await listCachedLayers(versionDir), excess);
+    const oldestFirst = (await listCachedLayers(versionDir)).sort((a, b) => a.modifiedMs - b.modifiedMs);
+    for (const layer of oldestFirst) {
+      if ((await bytesBelow(versionDir)) <= what.keepBytes) break;
+      await rm(layer.directory, { recursive: true, force: true });
+    }
   }
-  const excess = before - what.keepBytes;
-  if (excess > 0) await evictSpansOf(await listCachedLayers(cache.versionDir), excess);
-  for (const layer of (await listCachedLayers(cache.versionDir)).sort(
-    (a, b) => a.modifiedMs - b.modifiedMs,
-  )) {
-    if ((await total()) <= what.keepBytes) break;
-    await rm(layer.directory, { recursive: true, force: true });
-  }
-  return before - (await total());
+  return before - (await bytesBelow(versionDir));
 }

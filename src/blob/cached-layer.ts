@@ -11,6 +11,7 @@ import { decodeMap, type SpanMap } from './span-map.ts';
 
 export const SPANS_FILE = 'spans';
 export const MAP_FILE = 'spans.map';
+const LAYERS = 'layers';
 
 /** A map names at most as many spans as this: 64 TiB of spans of 256 KiB would be more. */
 const MAX_MAP_BYTES = 256 * 1024 * 1024;
@@ -36,7 +37,7 @@ const HEX_LENGTHS: readonly (readonly [string, RegExp])[] = [
 export async function listCachedLayers(versionDir: string): Promise<CachedLayer[]> {
   const layers: CachedLayer[] = [];
   for (const [algorithm, grammar] of HEX_LENGTHS) {
-    const folder = path.join(versionDir, 'layers', algorithm);
+    const folder = path.join(versionDir, LAYERS, algorithm);
     for (const name of await namesIn(folder)) {
       if (!grammar.test(name)) continue;
       layers.push(await measure(path.join(folder, name), `${algorithm}:${name}` as Digest));
@@ -76,8 +77,19 @@ export async function loadMap(directory: string): Promise<SpanMap | undefined> {
   }
 }
 
+/** Bytes on disk of all files below a folder, as `du` counts them. */
+export async function bytesBelow(folder: string): Promise<number> {
+  let total = 0;
+  for (const name of await namesIn(folder)) {
+    const found = await statOf(path.join(folder, name));
+    if (found?.isDirectory() === true) total += await bytesBelow(path.join(folder, name));
+    else total += (found?.blocks ?? 0) * BLOCK_BYTES;
+  }
+  return total;
+}
+
 /** Names in a folder; none where it cannot be read. */
-async function namesIn(folder: string): Promise<string[]> {
+export async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch {

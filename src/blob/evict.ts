@@ -43,6 +43,7 @@ export class Evictor {
   /** Bytes that may be written before the next measurement. */
   #headroom = 0;
   #skipUntilMs = Number.NEGATIVE_INFINITY;
+  #isFull = false;
   #running: Promise<number> | undefined;
 
   constructor(versionDir: string, limits: EvictionLimits) {
@@ -59,10 +60,22 @@ export class Evictor {
     }
     if (this.#headroom < bytes) {
       this.#skipUntilMs = performance.now() + RETRY_AFTER_MS;
+      this.#tellOnce();
       return false;
     }
+    this.#isFull = false;
     this.#headroom -= bytes;
     return true;
+  }
+
+  /** One warning each time that the cache becomes full beyond help. */
+  #tellOnce(): void {
+    if (this.#isFull) return;
+    this.#isFull = true;
+    log().warn(
+      { directory: this.#versionDir, ...this.#limits },
+      'the cache has no room, by its limits or that of the disk: going on without it',
+    );
   }
 
   /** Measures the cache and brings it below its limits, with room for `atLeast`; bytes freed. One at a time; never rejects. */

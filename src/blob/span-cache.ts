@@ -25,7 +25,7 @@ import {
   readFully,
   writeFully,
 } from './cache-file.ts';
-import { MAP_FILE, SPANS_FILE } from './cached-layer.ts';
+import { MAP_FILE, namesIn, SPANS_FILE } from './cached-layer.ts';
 import type { Evictor } from './evict.ts';
 import { makeFolders } from './make-folders.ts';
 import { spanOf } from './plan.ts';
@@ -44,6 +44,9 @@ const TOUCH_AFTER_S = 60;
 const CLOSE_WAIT_MS = 10_000;
 
 type Purpose = 'read' | 'write';
+
+/** Nobody takes so long to make a map. */
+const LEFTOVER_AFTER_MS = 60_000;
 
 interface Files {
   readonly spans: OpenedFile;
@@ -299,12 +302,24 @@ export class SpanCache {
   async #createMap(header: Buffer): Promise<void> {
     const temporary = path.join(this.#directory, `${MAP_FILE}.${randomBytes(6).toString('hex')}`);
     const entries = Buffer.alloc(4 * this.#toc.spans.length);
+    await this.#removeLeftovers();
     try {
       await writeFile(temporary, Buffer.concat([header, entries]), { flag: 'wx', mode: 0o600 });
       await rename(temporary, path.join(this.#directory, MAP_FILE));
     } catch (error) {
       await rm(temporary, { force: true }).catch(() => {});
       throw error;
+    }
+  }
+
+  /** What a process left that was killed while it made the map. */
+  async #removeLeftovers(): Promise<void> {
+    for (const name of await namesIn(this.#directory)) {
+      if (!name.startsWith(`${MAP_FILE}.`)) continue;
+      const file = path.join(this.#directory, name);
+      const found = await lstat(file).catch(() => undefined);
+      if (found !== undefined && Date.now() - found.mtimeMs > LEFTOVER_AFTER_MS)
+        await rm(file, { force: true });
     }
   }
 
