@@ -6,10 +6,10 @@
 
 export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
-export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json';
+const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json';
 export const OCI_EMPTY = 'application/vnd.oci.empty.v1+json';
 export const OCI_ARTIFACT_MANIFEST = 'application/vnd.oci.artifact.manifest.v1+json';
-export const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
+const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
 export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
 export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
 export const DOCKER_LAYER = 'application/vnd.docker.image.rootfs.diff.tar';
@@ -17,16 +17,6 @@ export const DOCKER_LAYER_GZIP = 'application/vnd.docker.image.rootfs.diff.tar.g
 export const DOCKER_LAYER_ZSTD = 'application/vnd.docker.image.rootfs.diff.tar.zstd';
 const SCHEMA1 = 'application/vnd.docker.distribution.manifest.v1+json';
 const SCHEMA1_SIGNED = 'application/vnd.docker.distribution.manifest.v1+prettyjws';
-
-/** What a client asks a registry for, best first. */
-export const DOCUMENT_MEDIA_TYPES: readonly string[] = [
-  OCI_INDEX,
-  OCI_MANIFEST,
-  DOCKER_LIST,
-  DOCKER_MANIFEST,
-  SCHEMA1_SIGNED,
-  SCHEMA1,
-];
 
 /** `type/subtype` of a Content-Type, without parameters, in lower case. */
 export function baseMediaType(text: string): string {
@@ -58,14 +48,6 @@ export function isImageConfigType(mediaType: string): boolean {
 
 export function isEncryptedLayerType(mediaType: string): boolean {
   return mediaType.endsWith('+encrypted');
-}
-
-/** Layers that a registry need not have: `urls` say where else to look. */
-export function isForeignLayerType(mediaType: string): boolean {
-  return (
-    mediaType.startsWith('application/vnd.oci.image.layer.nondistributable.') ||
-    mediaType.startsWith('application/vnd.docker.image.rootfs.foreign.')
-  );
 }
 
 /**

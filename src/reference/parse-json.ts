@@ -13,7 +13,7 @@ export interface JsonObject {
 }
 
 /** Configs of real images nest up to 6 deep. */
-export const MAX_DEPTH = 64;
+const MAX_DEPTH = 64;
 
 /**
  * @param what names the document in the message.

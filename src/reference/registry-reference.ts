@@ -24,7 +24,7 @@ export interface RegistryReference {
   readonly digest?: Digest;
 }
 
-export const DEFAULT_REGISTRY = 'docker.io';
+const DEFAULT_REGISTRY = 'docker.io';
 const DEFAULT_NAMESPACE = 'library';
 const DEFAULT_TAG = 'latest';
 

@@ -55,7 +55,7 @@ export function isImageCandidate(descriptor: Descriptor): boolean {
 }
 
 /** BuildKit's attestation manifests, with their annotation or with nothing but `unknown/unknown`. */
-export function isAttestation(descriptor: Descriptor): boolean {
+function isAttestation(descriptor: Descriptor): boolean {
   const { annotations, platform } = descriptor;
   return (
     annotations?.['vnd.docker.reference.type'] === 'attestation-manifest' ||

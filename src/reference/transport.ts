@@ -20,7 +20,7 @@ export type Selection =
   | { readonly by: 'position'; readonly position: number }
   | { readonly by: 'digest'; readonly digest: Digest };
 
-export type FileTransport = 'oci' | 'oci-archive' | 'docker-archive';
+type FileTransport = 'oci' | 'oci-archive' | 'docker-archive';
 
 export type ImageName =
   | { readonly transport: 'docker'; readonly reference: RegistryReference }

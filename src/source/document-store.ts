@@ -136,10 +136,11 @@ export function withDocumentStore(source: ImageSource, store: DocumentStore, off
       return {
         digest: descriptor.digest,
         size: descriptor.size,
-        // biome-ignore lint/correctness/useYield: it only ever throws
-        async *fetch(): AsyncGenerator<Uint8Array> {
-          throw missing(`a part of layer ${descriptor.digest}`);
-        },
+        fetch: (): AsyncIterable<Uint8Array> => ({
+          [Symbol.asyncIterator]: () => ({
+            next: () => Promise.reject(missing(`a part of layer ${descriptor.digest}`)),
+          }),
+        }),
       };
     },
     reload: () => source.reload?.() ?? Promise.resolve(),

@@ -22,7 +22,11 @@ export interface SourceOptions {
  * @throws PeelError ERR_IMAGE_NOT_FOUND for a path that is not there or holds no image, ERR_UNSUPPORTED for
  * compressed and legacy archives, ERR_DOCUMENT_INVALID for broken ones.
  */
-export async function openSource(name: ImageName, options: SourceOptions): Promise<ImageSource> {
+export async function openSource(
+  name: ImageName,
+  options: SourceOptions,
+  signal?: AbortSignal,
+): Promise<ImageSource> {
   switch (name.transport) {
     case 'docker':
       return openRegistry(name.reference, options.registry);
@@ -31,18 +35,18 @@ export async function openSource(name: ImageName, options: SourceOptions): Promi
     case 'oci-archive':
     case 'docker-archive':
       await expectFile(name.path);
-      return openArchiveSource(name.path, name.transport, name.selection);
+      return openArchiveSource(name.path, name.transport, name.selection, signal);
     case 'path':
-      return openPath(expandHome(name.path, options.home));
+      return openPath(expandHome(name.path, options.home), signal);
     default:
       return name satisfies never;
   }
 }
 
-async function openPath(file: string): Promise<ImageSource> {
+async function openPath(file: string, signal: AbortSignal | undefined): Promise<ImageSource> {
   return (await kindOf(file)) === 'folder'
     ? openLayout(file, `oci:${file}`, undefined)
-    : openArchiveSource(file, undefined, undefined);
+    : openArchiveSource(file, undefined, undefined, signal);
 }
 
 async function openLayout(

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
+import { assert, asyncProperty, nat, uint8Array } from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Manifest } from '../../src/reference/documents.ts';
 import { parseConfig } from '../../src/reference/parse-config.ts';
@@ -316,6 +317,49 @@ describe('a docker archive', () => {
   });
 });
 
+describe('an archive of GNU tar', () => {
+  // Long names, long link targets: GNU L and K members, PAX records, ustar prefixes.
+  test.each(['gnu', 'oldgnu', 'pax', 'ustar', 'v7'])('in the format %s is read', async (format) => {
+    const folder = newPath();
+    const deep = format === 'v7' ? 'x'.repeat(60) : `${'d'.repeat(90)}/${'e'.repeat(60)}`;
+    const body = await layerTar('a');
+    const image = await dockerImage([
+      { name: `${deep}/layer.tar`, body },
+      { name: 'second/layer.tar', body },
+    ]);
+    const files: TarMember[] = [
+      image.config,
+      { name: `${deep}/layer.tar`, body },
+      manifestJson([image.entry]),
+    ];
+    for (const { name, body: content } of files) {
+      mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
+      writeFileSync(path.join(folder, name), content ?? '');
+    }
+    mkdirSync(path.join(folder, 'second'));
+    const target = format === 'v7' || format === 'ustar' ? '../short' : `../${deep}/layer.tar`;
+    symlinkSync(target, path.join(folder, 'second', 'layer.tar'));
+    if (target === '../short') writeFileSync(path.join(folder, 'short'), body);
+    const file = newPath();
+    execFileSync('tar', [`--format=${format}`, '-C', folder, '-cf', file, '.'], { timeout: 20_000 });
+    const opened = await readAll(file);
+    expect(opened.layers.map((layer) => layer.equals(body))).toEqual([true, true]);
+  });
+
+  test('with 100,001 members is refused, also when all have one name', async () => {
+    const [header] = [(await tarOf([{ name: 'a' }])).subarray(0, 512)];
+    const file = newPath();
+    writeFileSync(file, Buffer.alloc(512 * 100_001, header ?? ''));
+    expect(await codeOfAsync(() => openArchiveSource(file, undefined, undefined))).toBe('ERR_LIMIT_EXCEEDED');
+  });
+
+  test('is left when the signal says so', async () => {
+    const file = await archiveOf([manifestJson([])]);
+    const opening = openArchiveSource(file, undefined, undefined, AbortSignal.abort());
+    await expect(opening).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+  });
+});
+
 describe('a file that is no image archive', () => {
   test.each<[string, TarMember[], string]>([
     ['a tar of something else', [{ name: 'etc/passwd', body: 'x' }], 'ERR_IMAGE_NOT_FOUND'],
@@ -398,6 +442,21 @@ describe('a file that is no image archive', () => {
     writeFileSync(file, bytes);
     expect(await codeOfAsync(() => openArchiveSource(file, undefined, undefined))).toBe(
       'ERR_DOCUMENT_INVALID',
+    );
+  });
+
+  test('an archive changed at random opens, or ends in a PeelError', async () => {
+    const image = await dockerImage([{ name: 'a.tar', body: await layerTar('a') }]);
+    const bytes = await tarOf([image.config, ...image.members, manifestJson([image.entry])]);
+    const file = newPath();
+    await assert(
+      asyncProperty(nat(bytes.length - 9), uint8Array({ minLength: 1, maxLength: 8 }), async (at, patch) => {
+        const changed = Buffer.from(bytes);
+        changed.set(patch, at);
+        writeFileSync(file, changed);
+        expect(await codeOfAsync(() => readAll(file))).toMatch(/^(accepted|ERR_[A-Z_]+$)/);
+      }),
+      { numRuns: 300 },
     );
   });
 

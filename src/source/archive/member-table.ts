@@ -24,6 +24,9 @@ interface Entry extends Member {
 }
 
 const BLOCK = 512;
+const ZERO_BLOCK = Buffer.alloc(BLOCK);
+/** Read at once: small members follow each other closely, and a page is read from the disk anyway. */
+const READ_AHEAD = 32 * BLOCK;
 /** `docker save` writes a few members a layer; 512 layers and many images fit with room. */
 const MAX_MEMBERS = 100_000;
 /** FAULTS section 7: PAX header 1 MiB; a little more for what surrounds it. */
@@ -76,15 +79,18 @@ export async function readMemberTable(
 ): Promise<MemberTable> {
   const entries = new Map<string, Entry>();
   const repeated = new Set<string>();
+  const blocks = new BlockReader(file);
+  let count = 0;
   for (let at = 0; ; ) {
     throwIfAborted(signal);
-    const header = await readHeader(file, at, what);
+    const header = await readHeader(blocks, at, what);
     if (header === undefined) return new MemberTable(entries, repeated);
     const { headers, bodyStart } = header;
     const name = normaliseName(headers.name);
     if (entries.has(name)) repeated.add(name);
     entries.set(name, entryOf(headers, bodyStart, name));
-    if (entries.size + repeated.size > MAX_MEMBERS) {
+    count += 1;
+    if (count > MAX_MEMBERS) {
       throw new PeelError('ERR_LIMIT_EXCEEDED', `${what} has more than ${MAX_MEMBERS} members`);
     }
     at = bodyStart + Math.ceil(bodySizeOf(headers) / BLOCK) * BLOCK;
@@ -129,19 +135,19 @@ function bodySizeOf(headers: Header): number {
 
 /** The member whose first header block is at `at`; undefined at the end of the archive. */
 async function readHeader(
-  file: OpenFile,
+  blocks: BlockReader,
   at: number,
   what: string,
 ): Promise<{ readonly headers: Header; readonly bodyStart: number } | undefined> {
   const decoder = new HeaderDecoder();
   try {
     for (let next = at; next - at <= MAX_HEADER_BYTES; ) {
-      if (next === at && next >= file.size) return undefined;
-      if (next + BLOCK > file.size)
+      if (next === at && next >= blocks.end) return undefined;
+      if (next + BLOCK > blocks.end)
         throw invalid(what, next, 'the archive is cut off in the middle of a header');
-      const block = await file.read(next, BLOCK);
+      const block = await blocks.read(next);
       // One block of zeros ends it for us: what follows two of them is padding, what follows one is damage.
-      if (next === at && block.every((byte) => byte === 0)) return undefined;
+      if (next === at && block.equals(ZERO_BLOCK)) return undefined;
       next += BLOCK;
       let headers: Header | undefined;
       try {
@@ -161,6 +167,28 @@ async function readHeader(
     );
   } finally {
     decoder.close();
+  }
+}
+
+/** Blocks of the file by position, several a read. */
+class BlockReader {
+  readonly end: number;
+  readonly #file: OpenFile;
+  #start = 0;
+  #chunk: Buffer = Buffer.alloc(0);
+
+  constructor(file: OpenFile) {
+    this.#file = file;
+    this.end = file.size;
+  }
+
+  /** The block that begins at `at` and lies inside the file. */
+  async read(at: number): Promise<Buffer> {
+    if (at < this.#start || at + BLOCK > this.#start + this.#chunk.length) {
+      this.#chunk = await this.#file.read(at, Math.min(READ_AHEAD, this.end - at));
+      this.#start = at;
+    }
+    return this.#chunk.subarray(at - this.#start, at - this.#start + BLOCK);
   }
 }
 

@@ -34,6 +34,7 @@ export class LayoutSource implements ImageSource {
   readonly #selection: Selection | undefined;
   readonly #blobs = new Set<FileBlob>();
   #resolving: Promise<StoredDocument> | undefined;
+  #isClosed = false;
 
   /** The source closes `folder`. */
   constructor(name: string, folder: Folder, selection?: Selection) {
@@ -93,6 +94,7 @@ export class LayoutSource implements ImageSource {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     await Promise.all([...this.#blobs].map((blob) => blob.close()));
     this.#blobs.clear();
     await this.#folder.close();
@@ -163,6 +165,7 @@ export class LayoutSource implements ImageSource {
   }
 
   async #openBlobFile(digest: Digest): Promise<OpenFile> {
+    if (this.#isClosed) throw new PeelError('ERR_IO', `${this.name} was closed`);
     const file = await this.#folder.open(pathOf(digest));
     if (file !== undefined) return file;
     throw new PeelError('ERR_IMAGE_NOT_FOUND', `${this.name} does not have the blob ${digest}`, {
