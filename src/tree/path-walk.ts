@@ -128,6 +128,6 @@ export class PathWalker {
   }
 }
 
-export function lookupChild(directory: BuildDirectory, name: ByteString): BuildNode | undefined {
+function lookupChild(directory: BuildDirectory, name: ByteString): BuildNode | undefined {
   return directory.children.get(name);
 }

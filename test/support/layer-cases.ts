@@ -24,7 +24,7 @@ const TYPE_OF_LETTER: Readonly<Record<string, MemberType>> = {
   p: 'fifo',
 };
 
-export function parseMember(line: string): Member {
+function parseMember(line: string): Member {
   const [letter = '', spec = '', ...attributes] = line.split(' ');
   const type = TYPE_OF_LETTER[letter];
   if (type === undefined || spec === '') {

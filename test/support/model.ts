@@ -134,7 +134,7 @@ export class Model {
   }
 }
 
-export function isWhiteout({ name }: Member): boolean {
+function isWhiteout({ name }: Member): boolean {
   return posix.basename(name).startsWith('.wh.');
 }
 

@@ -27,7 +27,7 @@ export interface RandomStack {
 }
 
 /** mulberry32: small, seeded, good enough to choose with. */
-export function randomNumbers(seed: number): () => number {
+function randomNumbers(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -11,6 +11,8 @@ import { gzipSync } from 'node:zlib';
 import type { NodeKind } from '../../src/tree/node.ts';
 import type { Row } from './listing.ts';
 
+/** Of Debian's package attr. */
+const XATTR_LISTER = 'getfattr';
 const DEADLINE_MS = 20_000;
 
 /** Why umoci cannot be the judge here, or undefined when it can. */
@@ -20,7 +22,7 @@ export function umociProblem(): string | undefined {
   }
   for (const [program, argument] of [
     ['umoci', '--version'],
-    ['getfattr', '--version'],
+    [XATTR_LISTER, '--version'],
   ] as const) {
     try {
       execFileSync(program, [argument], { stdio: 'ignore', timeout: DEADLINE_MS });
@@ -102,8 +104,7 @@ const KIND_OF_FORMAT: Readonly<Record<number, NodeKind>> = {
 };
 
 /**
- * What lies in a folder, itself as `/`, in the order of `rowsOf`. `xattrsBelow` has the attributes of all folders
- * beside it. `implied` is not to be seen on a disk and false.
+ * What lies in a folder, itself as `/`, in the order of `rowsOf`. `xattrs` is that of `xattrsBelow`. `implied` is not to be seen on a disk and false.
  */
 export function rowsOnDisk(folder: string, xattrs: ReadonlyMap<string, readonly string[]>): Row[] {
   const rows: Row[] = [];
@@ -160,7 +161,7 @@ function deviceNumbers(rdev: bigint): string {
 /** The `user.*` attributes of everything below a folder, as `name=hex`, by absolute path. */
 export function xattrsBelow(folder: string): Map<string, string[]> {
   const output = execFileSync(
-    'getfattr',
+    XATTR_LISTER,
     ['-R', '-P', '-h', '-d', '-e', 'hex', '-m', '^user\\.', '--absolute-names', folder],
     { maxBuffer: 1 << 30, timeout: 60_000 },
   ).toString('latin1');
