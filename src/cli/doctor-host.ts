@@ -18,7 +18,7 @@ export interface CheckResult {
   readonly found: string;
 }
 
-export function messageOf(error: unknown): string {
+function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 

@@ -66,21 +66,27 @@ export function mountTable(): string {
 export function run(
   program: string,
   args: readonly string[],
-  options: { input?: string } = {},
+  options: { input?: string; env?: NodeJS.ProcessEnv; onStart?: (child: ChildProcess) => void } = {},
 ): Promise<RunResult> {
   return new Promise((resolve, reject) => {
-    const child = execFile(program, args, { maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
-      clearTimeout(timer);
-      if (isLate) reject(new Error(`${program} ${args.join(' ')}: no end after ${RUN_DEADLINE_MS} ms`));
-      else if (error !== null && typeof error.code === 'string') reject(error);
-      else resolve({ status: error === null ? 0 : (child.exitCode ?? null), stdout, stderr });
-    });
+    const child = execFile(
+      program,
+      args,
+      { maxBuffer: 64 * 1024 * 1024, ...(options.env === undefined ? {} : { env: options.env }) },
+      (error, stdout, stderr) => {
+        clearTimeout(timer);
+        if (isLate) reject(new Error(`${program} ${args.join(' ')}: no end after ${RUN_DEADLINE_MS} ms`));
+        else if (error !== null && typeof error.code === 'string') reject(error);
+        else resolve({ status: error === null ? 0 : (child.exitCode ?? null), stdout, stderr });
+      },
+    );
     let isLate = false;
     const timer = setTimeout(() => {
       isLate = true;
       child.kill('SIGKILL');
       for (const mount of open) mount.kill('SIGKILL');
     }, RUN_DEADLINE_MS);
+    options.onStart?.(child);
     child.stdin?.on('error', () => undefined).end(options.input ?? '');
   });
 }
