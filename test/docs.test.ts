@@ -1,0 +1,46 @@
+/** The documents say what the code has. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { EXIT_STATUS_OF } from '../src/errors.ts';
+
+const root = path.resolve(import.meta.dirname, '..');
+const read = (name: string): string => readFileSync(path.join(root, name), 'utf8');
+
+test('every error code is explained in TROUBLESHOOTING', () => {
+  const text = read('docs/TROUBLESHOOTING.md');
+  const codes = Object.keys(EXIT_STATUS_OF);
+  expect(codes.length).toBeGreaterThan(20);
+  expect(codes.filter((code) => !text.includes(`\`${code}\``) && !text.includes(`**\`${code}`))).toEqual([]);
+});
+
+test('every code that TROUBLESHOOTING names exists', () => {
+  const named = read('docs/TROUBLESHOOTING.md').match(/ERR_[A-Z_]+/g) ?? [];
+  expect([...new Set(named)].filter((code) => !Object.hasOwn(EXIT_STATUS_OF, code))).toEqual([]);
+});
+
+test('links between the documents lead somewhere', () => {
+  const files = [
+    'README.md',
+    'native/README.md',
+    ...readdirSync(path.join(root, 'docs')).map((name) => `docs/${name}`),
+  ];
+  const broken: string[] = [];
+  for (const file of files.filter((name) => name.endsWith('.md'))) {
+    for (const [, target = ''] of read(file).matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) {
+      if (/^https?:/.test(target)) continue;
+      if (!existsSync(path.join(root, path.dirname(file), target))) broken.push(`${file}: ${target}`);
+    }
+  }
+  expect(broken).toEqual([]);
+});
+
+test('every test file that SEMANTICS names exists', () => {
+  const named = read('docs/SEMANTICS.md').match(/test\/[\w/.-]+\.(?:ts|json)/g) ?? [];
+  expect(named.length).toBeGreaterThan(8);
+  expect(named.filter((file) => !existsSync(path.join(root, file)))).toEqual([]);
+});
+
+test('the README is short enough to be read', () => {
+  expect(read('README.md').split('\n').length).toBeLessThan(150);
+});
