@@ -7,17 +7,24 @@ const GAP = 2;
 /** The narrowest column: one letter and the gap. */
 const MIN_COLUMN = 3;
 
-/** Lines of at most `lineWidth` cells, without line ends; a name that is wider has a line of its own. */
-export function formatColumns(names: readonly string[], lineWidth: number): string[] {
+/**
+ * Lines of at most `lineWidth` cells, without line ends; a name that is wider has a line of its own.
+ * `painted` are the names as they go out, with colours that take no cells.
+ */
+export function formatColumns(
+  names: readonly string[],
+  lineWidth: number,
+  painted: readonly string[] = names,
+): string[] {
   const widths = names.map(displayWidth);
   const mostColumns = Math.max(1, Math.min(names.length, Math.floor(lineWidth / MIN_COLUMN)));
   for (let columns = mostColumns; columns > 1; columns -= 1) {
     const rows = Math.ceil(names.length / columns);
     const columnWidths = widthsOfColumns(widths, rows, columns);
     const total = columnWidths.reduce((sum, width) => sum + width, 0);
-    if (total - GAP < lineWidth) return layOut(names, widths, rows, columnWidths);
+    if (total - GAP < lineWidth) return layOut(painted, widths, rows, columnWidths);
   }
-  return [...names];
+  return [...painted];
 }
 
 /** Cells that a text takes: none for combining marks, two for East Asian letters and emoji. */

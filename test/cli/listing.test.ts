@@ -161,7 +161,7 @@ describe.skipIf(folder === undefined)('real images', () => {
     const block = (text: string): string[] =>
       text
         .split('\n')
-        .filter((line) => !line.startsWith('total ') && !/ \.\.$/u.test(line))
+        .filter((line) => !line.startsWith('total ') && !line.endsWith(' ..'))
         .map(lineOf);
 
     test.each(['derived/gzip-skopeo-dive-14layers', 'busybox/latest-glibc-amd64', 'apko/golden'])(

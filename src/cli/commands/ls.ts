@@ -12,6 +12,7 @@ import { EntryWriter } from '../json-output.ts';
 import { layerNumber } from '../layer-number.ts';
 import { type ListOrder, listChildren, sortNodes } from '../list-options.ts';
 import { formatLong } from '../long-format.ts';
+import { paintName } from '../paint.ts';
 import { forEachPath } from '../paths.ts';
 import { quoteName } from '../quote.ts';
 import { humanSize } from '../size.ts';
@@ -209,7 +210,7 @@ class Listing {
     if (isLong(flags)) {
       if (hasTotal) await this.#write(`total ${this.#total(rows)}${this.#lineEnd}`);
       const long = formatLong(
-        rows.map(({ name, node }) => ({ shownName: this.#quote(name), node })),
+        rows.map(({ name, node }) => ({ shownName: this.#shown(name, node), node })),
         { human: flags['human-readable'], nowSec: this.#nowSec, showLink: this.#quote },
       );
       for (const [index, line] of long.entries()) {
@@ -217,10 +218,16 @@ class Listing {
       }
       return;
     }
-    const names = rows.map(({ name }, index) => `${prefixes[index] ?? ''}${this.#quote(name)}`);
+    const painted = rows.map(({ name, node }, index) => `${prefixes[index] ?? ''}${this.#shown(name, node)}`);
+    const plain = rows.map(({ name }, index) => `${prefixes[index] ?? ''}${this.#quote(name)}`);
     const inColumns = stdout.isTerminal && !flags['one-per-line'];
-    const lines = inColumns ? formatColumns(names, stdout.columns) : names;
+    const lines = inColumns ? formatColumns(plain, stdout.columns, painted) : painted;
     for (const line of lines) await this.#write(`${line}${this.#lineEnd}`);
+  }
+
+  #shown(name: ByteString, node: Node): string {
+    const quoted = this.#quote(name);
+    return this.#context.stdout.hasColor && !this.#isRaw ? paintName(quoted, node) : quoted;
   }
 
   /** Inode number and layer, as wide as the widest. */

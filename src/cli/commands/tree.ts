@@ -6,6 +6,7 @@ import { type EntryJSON, entryJSON } from '../entry-json.ts';
 import { imagePath, tidyPath } from '../image-path.ts';
 import { EntryWriter, writeDocument } from '../json-output.ts';
 import { listChildren } from '../list-options.ts';
+import { paintName } from '../paint.ts';
 import { forEachPath } from '../paths.ts';
 import { quoteName } from '../quote.ts';
 import { humanSize } from '../size.ts';
@@ -89,7 +90,9 @@ class Drawing {
       rails.length = visit.depth - 1;
       const link = visit.node.target === undefined ? '' : ` -> ${quoteName(visit.node.target)}`;
       const branch = visit.isLast ? '└── ' : '├── ';
-      const name = `${this.#sizeColumn(visit.node)}${quoteName(visit.name)}${link}`;
+      const quoted = quoteName(visit.name);
+      const painted = stdout.hasColor ? paintName(quoted, visit.node) : quoted;
+      const name = `${this.#sizeColumn(visit.node)}${painted}${link}`;
       await stdout.write(`${rails.join('')}${branch}${name}\n`);
       rails.push(visit.isLast ? '    ' : '│   ');
     }
