@@ -1,5 +1,5 @@
 /**
- * An entry of the tree as JSON: the fields of docs/CONFIGURATION.md ("JSON output"), the same in every command.
+ * An entry of the tree as JSON: the fields of docs/OUTPUT.md, the same in every command.
  * Names are bytes: one that is not UTF-8 stands as base64 in a field of its own, never as replacement characters.
  */
 import type { Node } from '../tree/node.ts';
