@@ -4,7 +4,7 @@
  */
 
 /** FAULTS section 7: in-flight fetch. */
-export const DEFAULT_INFLIGHT_BYTES = 64 * 1024 * 1024;
+const DEFAULT_INFLIGHT_BYTES = 64 * 1024 * 1024;
 
 interface Waiter {
   readonly bytes: number;

@@ -21,8 +21,8 @@ import { SpanCache } from './span-cache.ts';
 const VERSION = 'v1';
 const DIGEST = /^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
-export const DEFAULT_MAX_CACHE_BYTES = 10 * 1024 ** 3;
-export const DEFAULT_MIN_FREE_SHARE = 0.05;
+const DEFAULT_MAX_CACHE_BYTES = 10 * 1024 ** 3;
+const DEFAULT_MIN_FREE_SHARE = 0.05;
 
 export interface CacheLimits {
   /** Bytes on disk that the cache may take; default 10 GiB. */
@@ -71,7 +71,7 @@ export class CacheDir {
 }
 
 /** Built from a digest that was checked against its grammar: no name from outside becomes a path (B3). */
-export function layerDirIn(versionDir: string, layer: Digest): string {
+function layerDirIn(versionDir: string, layer: Digest): string {
   if (!DIGEST.test(layer)) throw new RangeError(`not a digest: ${JSON.stringify(layer)}`);
   const colon = layer.indexOf(':');
   return path.join(versionDir, 'layers', layer.slice(0, colon), layer.slice(colon + 1));

@@ -10,7 +10,7 @@ import { setMaxListeners } from 'node:events';
 import { isPeelError, PeelError } from '../errors.ts';
 import { log } from '../log.ts';
 import { sha256 } from '../native.ts';
-import { type UncompressedRange, uncompressed } from '../units.ts';
+import { type UncompressedOffset, type UncompressedRange, uncompressed } from '../units.ts';
 import { ByteBudget } from './byte-budget.ts';
 import type { LayerIndex } from './decode-run.ts';
 import type { MemoryCache } from './memory-cache.ts';
@@ -95,57 +95,18 @@ export class LayerReader {
   }
 
   /**
-   * The bytes of a range, verified. Not to be written into: they may be those of the cache.
+   * The bytes of a range, verified. Not to be written into: they may be those of the cache. `willReadTo`:
+   * the reader says that it will want everything up to there (and nothing beyond), in reads that follow; without
+   * it, reading ahead is guessed from the reads so far.
    *
    * @throws RangeError for a range that is empty or leaves the layer; PeelError ERR_DEADLINE,
    * ERR_DIGEST_MISMATCH, ERR_INTERRUPTED (signal or close), or what the source throws.
    */
-  read(range: UncompressedRange, signal?: AbortSignal): Promise<Buffer> {
-    return this.#read(range, signal);
-  }
-
-  /** The bytes of a range in pieces of about 1 MiB, the next one fetched while one is used. Errors as `read`. */
-  async *stream(range: UncompressedRange, signal?: AbortSignal): AsyncGenerator<Buffer> {
-    const leaving = new AbortController();
-    const either = signal === undefined ? leaving.signal : AbortSignal.any([signal, leaving.signal]);
-    const stepFrom = (start: number): UncompressedRange => {
-      const { spans } = this.#stored.toc;
-      const within = Math.min(start + STREAM_STEP_BYTES, range.end) - 1;
-      // Ending where a span ends: no span is needed by two steps, even if nothing can be kept.
-      const end = Math.min(range.end, spanOf(spans, spanAt(spans, within)).end);
-      return { start: uncompressed(start), end: uncompressed(end) };
-    };
-    try {
-      spansOf(this.#stored.toc.spans, range);
-      let step = stepFrom(range.start);
-      let coming = this.#read(step, either, range.end);
-      for (;;) {
-        const bytes = await coming;
-        if (step.end >= range.end) {
-          yield bytes;
-          return;
-        }
-        step = stepFrom(step.end);
-        coming = this.#read(step, either, range.end);
-        // It may fail while the consumer is busy with this piece.
-        coming.catch(() => {});
-        yield bytes;
-      }
-    } finally {
-      leaving.abort();
-    }
-  }
-
-  /** Ends reads and fetches under way; the index and the cache stay open: whoever opened them closes them. */
-  async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#flights.cancelAll(this.#interrupted('the layer was closed'));
-    this.#fetcher.close();
-    await Promise.all(this.#jobs);
-  }
-
-  /** `knownEnd`: the reader will want everything up to there. */
-  async #read(range: UncompressedRange, signal?: AbortSignal, knownEnd?: number): Promise<Buffer> {
+  async read(
+    range: UncompressedRange,
+    signal?: AbortSignal,
+    willReadTo?: UncompressedOffset,
+  ): Promise<Buffer> {
     if (this.#isClosed) throw this.#interrupted('the layer was closed');
     if (signal?.aborted === true) throw this.#reasonOf(signal);
     const { toc } = this.#stored;
@@ -163,7 +124,7 @@ export class LayerReader {
       else if (this.#flights.find(span) === undefined) missing.push(span);
     }
     this.#counts.memoryHits += atHand.size;
-    const ahead = this.#spansAhead(range, last, knownEnd);
+    const ahead = this.#spansAhead(range, last, willReadTo);
     if (missing.length > 0 || ahead.isDue) this.#begin([...missing, ...ahead.missing]);
 
     const only = first === last ? atHand.get(first) : undefined;
@@ -180,6 +141,46 @@ export class LayerReader {
     for (const [span, bytes] of atHand) place(span, bytes);
     if (atHand.size <= last - first) await this.#await(range, first, last, atHand, place, signal);
     return result;
+  }
+
+  /** The bytes of a range in pieces of about 1 MiB, the next one fetched while one is used. Errors as `read`. */
+  async *stream(range: UncompressedRange, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const leaving = new AbortController();
+    const either = signal === undefined ? leaving.signal : AbortSignal.any([signal, leaving.signal]);
+    const stepFrom = (start: number): UncompressedRange => {
+      const { spans } = this.#stored.toc;
+      const within = Math.min(start + STREAM_STEP_BYTES, range.end) - 1;
+      // Ending where a span ends: no span is needed by two steps, even if nothing can be kept.
+      const end = Math.min(range.end, spanOf(spans, spanAt(spans, within)).end);
+      return { start: uncompressed(start), end: uncompressed(end) };
+    };
+    try {
+      spansOf(this.#stored.toc.spans, range);
+      let step = stepFrom(range.start);
+      let coming = this.read(step, either, range.end);
+      for (;;) {
+        const bytes = await coming;
+        if (step.end >= range.end) {
+          yield bytes;
+          return;
+        }
+        step = stepFrom(step.end);
+        coming = this.read(step, either, range.end);
+        // It may fail while the consumer is busy with this piece.
+        coming.catch(() => {});
+        yield bytes;
+      }
+    } finally {
+      leaving.abort();
+    }
+  }
+
+  /** Ends reads and fetches under way; the index and the cache stay open: whoever opened them closes them. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#flights.cancelAll(this.#interrupted('the layer was closed'));
+    this.#fetcher.close();
+    await Promise.all(this.#jobs);
   }
 
   /** Waits for the spans that are not at hand, within the deadline. */
@@ -226,19 +227,19 @@ export class LayerReader {
   #spansAhead(
     range: UncompressedRange,
     last: number,
-    knownEnd: number | undefined,
+    willReadTo: UncompressedOffset | undefined,
   ): { missing: number[]; isDue: boolean } {
     const { spans, digest } = this.#stored.toc;
     const length =
-      knownEnd === undefined
+      willReadTo === undefined
         ? this.#readahead.note(range)
-        : Math.min(knownEnd - range.end, this.#maxReadaheadBytes);
+        : Math.min(willReadTo - range.end, this.#maxReadaheadBytes);
     const missing: number[] = [];
     let isDue = false;
     for (let span = last + 1; span < spans.length; span += 1) {
       const { start, end } = spanOf(spans, span);
       // A span that would be used in part only is left out, unless the reader said that it wants that part.
-      if (knownEnd === undefined ? end > range.end + length : start >= range.end + length) break;
+      if (willReadTo === undefined ? end > range.end + length : start >= range.end + length) break;
       if (this.#memory.has(digest, span) || this.#flights.find(span) !== undefined) continue;
       missing.push(span);
       if (start < range.end + length / 2) isDue = true;

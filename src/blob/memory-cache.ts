@@ -5,7 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../units.ts';
 
-export const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
+const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
 
 export class MemoryCache {
   readonly maxBytes: number;

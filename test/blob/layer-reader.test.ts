@@ -116,6 +116,28 @@ describe('LayerReader', () => {
     await reader.close();
   });
 
+  test('a reader that says how far it will read gets that in one request, and nothing beyond', async () => {
+    const { tar, reader, source, index } = openLayer('gzip');
+    const whole = range(MiB, 3 * MiB + 5);
+    for (let at: number = whole.start; at < whole.end; at += 64 * 1024) {
+      const wanted = range(at, Math.min(at + 64 * 1024, whole.end));
+      const bytes = await reader.read(wanted, undefined, whole.end);
+      expect(bytes.equals(tar.subarray(wanted.start, wanted.end))).toBe(true);
+    }
+    const last = index.toc.spans.find(({ end }) => end >= whole.end);
+    expect(source.requests.length).toBe(1);
+    expect(source.requests[0]?.end).toBe(last?.compressedEnd);
+    await reader.close();
+  });
+
+  test('random reads fetch the spans they need and nothing ahead', async () => {
+    const { reader, index } = openLayer('gzip');
+    const wanted = [20, 3, 11, 7, 15, 1].map((n) => index.toc.spans[n]?.start ?? uncompressed(0));
+    for (const start of wanted) await reader.read(range(start + 1, start + 100));
+    expect(reader.stats).toMatchObject({ fetchedSpans: wanted.length, requests: wanted.length });
+    await reader.close();
+  });
+
   test('F23: a thousand readers of one missing span make one request', async () => {
     const { tar, reader, source } = openLayer('gzip');
     let open = (): void => {};

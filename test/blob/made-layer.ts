@@ -35,7 +35,7 @@ function textOf(length: number, seed: number): Buffer {
 }
 
 /** A tar of about `size` bytes: files of growing length, some of bytes that do not compress. */
-export function madeTar(size: number): Buffer {
+function madeTar(size: number): Buffer {
   const members: Member[] = [];
   let total = 0;
   for (let index = 0; total < size; index += 1) {
