@@ -1,5 +1,5 @@
 /** The parsers of headers that a hostile server writes, and of configuration that a user writes. */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import { keysFor, normalizeKey, parseAuthFile } from '../../src/source/registry/auth-file.ts';

@@ -1,21 +1,15 @@
 /** Reading through the registry client in tests: a source that waits for nothing and knows nothing of this machine. */
-import { createHash } from 'node:crypto';
 import type { Descriptor } from '../../src/reference/descriptor.ts';
 import { parseRegistryReference } from '../../src/reference/registry-reference.ts';
 import { openRegistry, type RegistryOptions } from '../../src/source/registry/registry-source.ts';
 import type { ImageSource } from '../../src/source/source.ts';
-import { compressed, type Digest } from '../../src/units.ts';
+import { compressed } from '../../src/units.ts';
 
 /** No credentials, no hosts files, back-offs of a millisecond; a deadline that ends a broken test. */
-export const BARE: RegistryOptions = { env: {}, certsDir: '/nonexistent', backoffMs: 1, deadlineMs: 20_000 };
+const BARE: RegistryOptions = { env: {}, certsDir: '/nonexistent', backoffMs: 1, deadlineMs: 20_000 };
 
 export function openBare(name: string, options: RegistryOptions = {}): ImageSource {
   return openRegistry(parseRegistryReference(name), { ...BARE, ...options });
-}
-
-export function descriptorOf(bytes: Uint8Array, mediaType = 'application/octet-stream'): Descriptor {
-  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
-  return { mediaType, digest, size: bytes.length };
 }
 
 export async function readRange(

@@ -53,7 +53,7 @@ export interface Reply {
   readonly silent?: true;
 }
 
-export interface Rule {
+interface Rule {
   readonly method?: string;
   /** Against the path without its query. */
   readonly path?: string | RegExp;
@@ -217,11 +217,7 @@ export async function startScriptedServer(options: ScriptedServerOptions = {}): 
 }
 
 /** 206 for a single range, as RFC 9110 has it; 416 for one beyond the end; the whole otherwise. */
-export function rangedReply(
-  bytes: Buffer,
-  request: RecordedRequest,
-  mediaType = 'application/octet-stream',
-): Reply {
+function rangedReply(bytes: Buffer, request: RecordedRequest, mediaType = 'application/octet-stream'): Reply {
   const headers = { 'content-type': mediaType, 'accept-ranges': 'bytes' };
   const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers['range'] ?? '');
   if (match === null) {

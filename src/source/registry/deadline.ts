@@ -129,7 +129,7 @@ export class Watch {
 }
 
 /** What a caller gets that aborted: its own error where it gave one. */
-export function interruption(signal: AbortSignal | undefined): PeelError {
+function interruption(signal: AbortSignal | undefined): PeelError {
   const reason: unknown = signal?.reason;
   return reason instanceof PeelError
     ? reason

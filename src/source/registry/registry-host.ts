@@ -5,10 +5,11 @@ import { PeelError } from '../../errors.ts';
 import { log } from '../../log.ts';
 import { Authorizer } from './authorizer.ts';
 import type { CredentialFinder } from './credentials.ts';
-import { Deadline, Tries, throwIfAborted } from './deadline.ts';
+import { Deadline, Tries, throwIfAborted, untilAborted } from './deadline.ts';
 import { type Counters, Exchanger, type HttpAnswer, type HttpRequest } from './exchange.ts';
 import type { HostConfig } from './host-config.ts';
 import { type Limits, MAX_REDIRECTS, type RegistryOptions } from './options.ts';
+import { probeTLS } from './probe-tls.ts';
 import { isRedirect, redirectTarget } from './redirect.ts';
 import { isRetryableStatus, parseRetryAfter } from './retry-after.ts';
 import { errorTextOf, quoteServerText, type Secrets } from './server-text.ts';
@@ -64,6 +65,8 @@ export class RegistryHost {
   readonly #authorizer: Authorizer;
   readonly #userAgent: string;
   #scheme: 'https' | 'http';
+  #isSchemeKnown = false;
+  #probe: ReturnType<typeof probeTLS> | undefined;
   /** It answered a range request with the whole blob. */
   #ignoresRanges = false;
 
@@ -109,6 +112,7 @@ export class RegistryHost {
   async request(request: HostRequest, operation: Operation, isRetrying: boolean): Promise<HostAnswer> {
     const { tries, signal } = operation;
     let isRenewed = false;
+    await untilAborted(this.#chooseScheme(), signal);
     for (;;) {
       throwIfAborted(signal);
       let sent: SentAnswer;
@@ -117,9 +121,6 @@ export class RegistryHost {
       } catch (error) {
         if (!(error instanceof TransportFailure)) {
           throw error;
-        }
-        if (error.isTLSRefused && this.#fallBackToPlain()) {
-          continue;
         }
         const failure = error.toError(request.doing, this.config.name);
         if (!error.isRetryable || !isRetrying) {
@@ -269,12 +270,15 @@ export class RegistryHost {
     return url.origin === new URL(`${this.#scheme}://${this.config.address}`).origin;
   }
 
-  #fallBackToPlain(): boolean {
-    if (!this.config.mayFallBackToPlain) {
-      return false;
+  /** Loopback is spoken to without TLS where the server has none. Whoever comes first asks for all. */
+  async #chooseScheme(): Promise<void> {
+    if (!this.config.mayFallBackToPlain || this.#isSchemeKnown) {
+      return;
     }
-    // True also when a request beside this one has already fallen back: this one then goes again without TLS.
-    this.#scheme = 'http';
-    return true;
+    this.#probe ??= probeTLS(this.config.address, this.#context.limits.connectMs);
+    const answer = await this.#probe;
+    this.#probe = undefined;
+    this.#isSchemeKnown = answer !== 'unknown';
+    this.#scheme = answer === 'no' ? 'http' : 'https';
   }
 }

@@ -13,7 +13,7 @@ import { type ClientAnswer, RegistryClient } from './registry-client.ts';
 import type { Operation, RegistryHost } from './registry-host.ts';
 import { TransportFailure } from './transport-failure.ts';
 
-export type { RegistryOptions, RequestInfo } from './options.ts';
+export type { RegistryOptions } from './options.ts';
 
 /** All that a client should name (distribution-spec "Pulling manifests"), in one header: some servers read one. */
 const ACCEPT = [

@@ -1,5 +1,5 @@
 /**
- * Failures below HTTP, told apart by what follows from them: try again, try without TLS, or give up.
+ * Failures below HTTP, told apart by what follows from them: try again, or give up.
  * undici's own errors stop here: some carry raw bytes of the server, which may hold what we sent.
  */
 import { type ErrorCode, PeelError, systemCodeOf } from '../../errors.ts';
@@ -8,17 +8,11 @@ export class TransportFailure extends Error {
   override readonly name = 'TransportFailure';
   readonly code: ErrorCode;
   readonly isRetryable: boolean;
-  /** The server does not speak TLS at all; a certificate that is not trusted is something else. */
-  readonly isTLSRefused: boolean;
 
-  constructor(
-    message: string,
-    options: { readonly code?: ErrorCode; readonly isRetryable?: boolean; readonly isTLSRefused?: boolean },
-  ) {
+  constructor(message: string, options: { readonly code?: ErrorCode; readonly isRetryable?: boolean }) {
     super(message);
     this.code = options.code ?? 'ERR_REGISTRY_UNREACHABLE';
     this.isRetryable = options.isRetryable ?? false;
-    this.isTLSRefused = options.isTLSRefused ?? false;
   }
 
   /** `doing`: what was attempted, for example `manifest latest of localhost:5000/x`. */
@@ -48,8 +42,7 @@ const RETRYABLE_CODES: ReadonlySet<string> = new Set([
 
 const CERTIFICATE_CODE =
   /^(?:ERR_TLS_CERT|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED)/;
-const NOT_TLS_CODE =
-  /^(?:EPROTO$|ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST|UNEXPECTED_MESSAGE|RECORD_LAYER_FAILURE)$)/;
+const NOT_TLS = /wrong.version.number|packet.length.too.long|http.request|record.layer.failure/i;
 
 /** What became of an exchange; PeelErrors (deadline, interruption) and TransportFailures stay as they are. */
 export function asTransportFailure(error: unknown): PeelError | TransportFailure {
@@ -57,17 +50,16 @@ export function asTransportFailure(error: unknown): PeelError | TransportFailure
     return error;
   }
   const code = codeOf(error);
-  const message = error instanceof Error ? error.message : '';
   if (CERTIFICATE_CODE.test(code)) {
     return new TransportFailure(
       `its TLS certificate is not accepted (${code}); a private authority is named with --tls-ca FILE`,
       {},
     );
   }
-  if (NOT_TLS_CODE.test(code) || message.includes('before secure TLS connection')) {
+  if (isNotTLS(error)) {
     return new TransportFailure(
       `it does not speak TLS (${code}); a registry without TLS is named with --plain-http HOST`,
-      { isTLSRefused: true, isRetryable: code === 'ECONNRESET' },
+      {},
     );
   }
   if (RETRYABLE_CODES.has(code)) {
@@ -79,7 +71,17 @@ export function asTransportFailure(error: unknown): PeelError | TransportFailure
   if (code.startsWith('HPE_')) {
     return new TransportFailure(`its answer is not HTTP (${code})`, { code: 'ERR_REGISTRY_RESPONSE' });
   }
+  if (code === 'EPROTO' || code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_')) {
+    return new TransportFailure(`the TLS handshake failed (${code})`, {});
+  }
   return new TransportFailure(`the connection failed (${code === '' ? 'no reason given' : code})`, {});
+}
+
+/** The server answered a TLS greeting with something else; a certificate that is not trusted is another matter. */
+export function isNotTLS(error: unknown): boolean {
+  // OpenSSL's reason is in the code (ERR_SSL_WRONG_VERSION_NUMBER) or, with the code EPROTO, in the message.
+  const code = codeOf(error);
+  return NOT_TLS.test(code === 'EPROTO' && error instanceof Error ? error.message : code);
 }
 
 function codeOf(error: unknown): string {
