@@ -75,7 +75,7 @@ interface OpenLayer {
 export async function openImage(nameText: string, options: OpenImageOptions): Promise<Image> {
   const name = parseImageName(nameText);
   const cache = await openCache(options);
-  const opened = await openSource(name, options.source);
+  const opened = await openSource(name, options.source, options.signal);
   const source =
     name.transport === 'docker'
       ? withDocumentStore(opened, new DocumentStore(cache.versionDir), options.offline === true)
