@@ -85,17 +85,57 @@ describe.each(COMPRESSIONS)('LayerReader over a layer of compression %s', (compr
   });
 
   test('F5: a connection lost at any byte costs the span under way, the read after it goes on', async () => {
-    const { tar, reader, source, index } = openLayer(compression, { maxRequestBytes: 100 * MiB });
-    const bytesOfSpan = index.toc.spans.map(
-      (span, n) => span.compressedEnd - ownCompressedStart(index.toc, n),
-    );
-    const failAt = Math.floor(source.size / 2);
-    source.fault = (request) => (request === 0 ? { failAfter: failAt } : undefined);
-    const whole = range(0, tar.length);
-    await expect(reader.read(whole)).rejects.toThrow('connection reset');
-    expect((await reader.read(whole)).equals(tar)).toBe(true);
-    const wasted = source.bytes - source.size;
-    expect(wasted).toBeLessThanOrEqual(Math.max(...bytesOfSpan) + 64);
+    for (let nth = 0; nth < 20; nth += 1) {
+      const { tar, reader, source, index } = openLayer(compression, { maxRequestBytes: 100 * MiB });
+      const ofSpan = index.toc.spans.map((span, n) => span.compressedEnd - ownCompressedStart(index.toc, n));
+      const failAfter = Math.floor((source.size * nth * 0.618) % source.size);
+      source.fault = (request) => (request === 0 ? { failAfter } : undefined);
+      const whole = range(0, tar.length);
+      await expect(reader.read(whole)).rejects.toThrow('connection reset');
+      expect((await reader.read(whole)).equals(tar)).toBe(true);
+      expect(source.bytes - source.size).toBeLessThanOrEqual(Math.max(...ofSpan) + 64);
+      await reader.close();
+    }
+  });
+
+  test('readers that come and go, over a source that fails now and then, get right bytes or an error, and all is well after', async () => {
+    const { tar, reader, source } = openLayer(compression, { deadlineMs: 5000 }, 2 * MiB);
+    let state = 12_345;
+    const random = (below: number): number => {
+      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+      return Math.floor((state / 2 ** 32) * below);
+    };
+    source.fault = () => {
+      const kind = random(10);
+      if (kind === 0) return { failAfter: random(200_000) };
+      if (kind === 1) return flipAt(random(source.size));
+      if (kind === 2) return { change: (bytes) => bytes.subarray(0, random(bytes.length)) };
+      return undefined;
+    };
+    let served = 0;
+    const visit = async (): Promise<void> => {
+      for (let turn = 0; turn < 12; turn += 1) {
+        const start = random(tar.length - 1);
+        const wanted = range(start, Math.min(tar.length, start + 1 + random(600_000)));
+        const leaving = new AbortController();
+        if (random(4) === 0) setTimeout(() => leaving.abort(), random(5));
+        try {
+          const bytes = await reader.read(wanted, leaving.signal);
+          expect(bytes.equals(tar.subarray(wanted.start, wanted.end))).toBe(true);
+          served += 1;
+        } catch (error) {
+          const isExpected =
+            isPeelError(error, 'ERR_INTERRUPTED') ||
+            isPeelError(error, 'ERR_DIGEST_MISMATCH') ||
+            (error instanceof Error && error.message === 'connection reset');
+          if (!isExpected) throw error;
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, visit));
+    expect(served).toBeGreaterThan(20);
+    source.fault = () => undefined;
+    expect((await reader.read(range(0, tar.length))).equals(tar)).toBe(true);
     await reader.close();
   });
 });
