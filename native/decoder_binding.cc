@@ -120,8 +120,7 @@ napi_value CloseDecoder(napi_env env, napi_callback_info info) {
 
 bool AddDecoder(napi_env env, napi_value exports) {
   return SetFunction(env, exports, "createDecoder", CreateDecoder) &&
-         SetFunction(env, exports, "runDecoder", RunDecoder) &&
-         SetFunction(env, exports, "closeDecoder", CloseDecoder);
+         SetFunction(env, exports, "runDecoder", RunDecoder) && SetFunction(env, exports, "closeDecoder", CloseDecoder);
 }
 
 }  // namespace peel

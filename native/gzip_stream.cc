@@ -20,10 +20,7 @@ uint32_t LittleEndian32(const uint8_t* p) {
 GzipStream::GzipStream() = default;
 
 GzipStream::GzipStream(unsigned bits, std::vector<uint8_t> window)
-    : state_(State::kResume),
-      checked_(false),
-      resume_bits_(bits),
-      resume_window_(std::move(window)) {}
+    : state_(State::kResume), checked_(false), resume_bits_(bits), resume_window_(std::move(window)) {}
 
 GzipStream::~GzipStream() {
   if (initialized_) inflateEnd(&z_);
@@ -232,6 +229,8 @@ size_t GzipStream::CopyWindow(uint8_t* into) {
   return length;
 }
 
-std::unique_ptr<Stream> OpenGzip() { return std::make_unique<GzipStream>(); }
+std::unique_ptr<Stream> OpenGzip() {
+  return std::make_unique<GzipStream>();
+}
 
 }  // namespace peel

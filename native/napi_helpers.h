@@ -62,8 +62,9 @@ class Handle {
     napi_value object = nullptr;
     auto* holder = new std::shared_ptr<T>(std::move(value));
     if (napi_create_object(env, &object) != napi_ok ||
-        napi_wrap(env, object, holder, [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<T>*>(data); },
-                  nullptr, nullptr) != napi_ok) {
+        napi_wrap(
+            env, object, holder, [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<T>*>(data); },
+            nullptr, nullptr) != napi_ok) {
       delete holder;
       return ThrowType(env, "cannot make a native object");
     }

@@ -24,6 +24,8 @@ class PlainStream final : public Stream {
 
 }  // namespace
 
-std::unique_ptr<Stream> OpenPlain() { return std::make_unique<PlainStream>(); }
+std::unique_ptr<Stream> OpenPlain() {
+  return std::make_unique<PlainStream>();
+}
 
 }  // namespace peel

@@ -18,7 +18,11 @@ constexpr uint64_t kOutputPerRun = 64 << 20;
 // Compressions that layers of old images have and that are not read here.
 const char* ForeignCompression(const uint8_t* head, size_t length) {
   if (length >= 3 && memcmp(head, "BZh", 3) == 0) return "bzip2";
-  if (length >= 6 && memcmp(head, "\xfd" "7zXZ\0", 6) == 0) return "xz";
+  if (length >= 6 && memcmp(head,
+                            "\xfd"
+                            "7zXZ\0",
+                            6) == 0)
+    return "xz";
   if (length >= 4 && memcmp(head, "\x04\x22\x4d\x18", 4) == 0) return "lz4";
   return nullptr;
 }
@@ -114,14 +118,13 @@ Status Scanner::Step(Chunk& chunk, bool& wants_input) {
 }
 
 Status Scanner::Emit(Input output) {
-  digest_lane_.Push(output.left, [digests = digests_, slab = slab_, output] {
-    digests->tar.Update(output.next, output.left);
-  });
+  digest_lane_.Push(output.left,
+                    [digests = digests_, slab = slab_, output] { digests->tar.Update(output.next, output.left); });
   Status status = framer_.Feed(output.next, output.left);
   if (!status.ok() && status.offset == 0 && compression_ == Compression::kNone) {
     if (const char* name = ForeignCompression(head_, head_fill_)) {
-      return Status::Of(Fault::kUnsupported, std::string("layer compressed with ") + name +
-                                                 ", only gzip, zstd and plain tar are read");
+      return Status::Of(Fault::kUnsupported,
+                        std::string("layer compressed with ") + name + ", only gzip, zstd and plain tar are read");
     }
   }
   return status;

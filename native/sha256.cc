@@ -12,7 +12,9 @@ Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
   }
 }
 
-Sha256::~Sha256() { EVP_MD_CTX_free(context_); }
+Sha256::~Sha256() {
+  EVP_MD_CTX_free(context_);
+}
 
 void Sha256::Update(const uint8_t* data, size_t length) {
   if (length > 0 && EVP_DigestUpdate(context_, data, length) != 1) throw std::bad_alloc();

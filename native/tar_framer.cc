@@ -16,12 +16,18 @@ constexpr uint64_t kRegionsPerBlock = 21;
 // Longest number in a PAX 1.0 sparse map: 2^63 has 19 digits; a few leading zeros do no harm.
 constexpr uint32_t kMapDigits = 24;
 
-uint64_t PaddingOf(uint64_t size) { return (kTarBlock - size % kTarBlock) % kTarBlock; }
+uint64_t PaddingOf(uint64_t size) {
+  return (kTarBlock - size % kTarBlock) % kTarBlock;
+}
 
 // Links, devices, directories and fifos have no payload whatever their size says (E103).
-bool IsHeaderOnly(char type) { return type >= '1' && type <= '6'; }
+bool IsHeaderOnly(char type) {
+  return type >= '1' && type <= '6';
+}
 
-bool IsPart(char type) { return type == 'x' || type == 'g' || type == 'L' || type == 'K'; }
+bool IsPart(char type) {
+  return type == 'x' || type == 'g' || type == 'L' || type == 'K';
+}
 
 }  // namespace
 
@@ -254,8 +260,7 @@ Status TarFramer::Commit() {
   for (const Part& part : pending_.parts) {
     if (part.kind == 'S' || part.kind == 'M') data_offset += part.length;
   }
-  batch_.frames.push_back(
-      {header_offset_, data_offset, stored_size_, static_cast<uint32_t>(pending_.parts.size())});
+  batch_.frames.push_back({header_offset_, data_offset, stored_size_, static_cast<uint32_t>(pending_.parts.size())});
   batch_.parts.insert(batch_.parts.end(), pending_.parts.begin(), pending_.parts.end());
   batch_.bytes.insert(batch_.bytes.end(), header_, header_ + kTarBlock);
   batch_.bytes.insert(batch_.bytes.end(), pending_.bytes.begin(), pending_.bytes.end());
@@ -294,6 +299,8 @@ Status TarFramer::Finish() const {
   return At(Status::Invalid(std::string("tar ends inside ") + inside));
 }
 
-FrameBatch TarFramer::TakeBatch() { return std::exchange(batch_, FrameBatch{}); }
+FrameBatch TarFramer::TakeBatch() {
+  return std::exchange(batch_, FrameBatch{});
+}
 
 }  // namespace peel

@@ -21,8 +21,8 @@
 namespace peel {
 
 struct FramerLimits {
-  uint64_t part_size = 1 << 20;         // payload of one x, g, L or K member
-  uint64_t parts_size = 4 << 20;        // all parts of one member together
+  uint64_t part_size = 1 << 20;   // payload of one x, g, L or K member
+  uint64_t parts_size = 4 << 20;  // all parts of one member together
   uint64_t sparse_regions = 65536;
   uint64_t entries = 5'000'000;
 };
@@ -75,10 +75,10 @@ class TarFramer {
   struct Pending {
     std::vector<Part> parts;
     std::vector<uint8_t> bytes;
-    std::optional<int64_t> size;         // of the last x
-    std::optional<bool> path_is_dir;     // path of the last x ends in a slash
-    std::optional<bool> name_is_dir;     // last L ends in a slash
-    bool has_sparse_map = false;         // GNU.sparse 1.0
+    std::optional<int64_t> size;      // of the last x
+    std::optional<bool> path_is_dir;  // path of the last x ends in a slash
+    std::optional<bool> name_is_dir;  // last L ends in a slash
+    bool has_sparse_map = false;      // GNU.sparse 1.0
   };
 
   Status ReadHeader(const uint8_t* block);

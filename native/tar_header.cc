@@ -16,7 +16,9 @@ constexpr size_t kTypeAt = 156;
 constexpr size_t kMagicAt = 257;
 constexpr size_t kPrefixAt = 345;
 
-bool IsPadding(uint8_t byte) { return byte == ' ' || byte == 0; }
+bool IsPadding(uint8_t byte) {
+  return byte == ' ' || byte == 0;
+}
 
 bool ParseOctal(const uint8_t* field, size_t length, int64_t& value) {
   size_t begin = 0;
@@ -68,16 +70,22 @@ bool HasTarChecksum(const uint8_t* block) {
   return stored == as_unsigned || stored == as_signed;
 }
 
-char TarTypeOf(const uint8_t* block) { return static_cast<char>(block[kTypeAt]); }
+char TarTypeOf(const uint8_t* block) {
+  return static_cast<char>(block[kTypeAt]);
+}
 
-bool HasGnuMagic(const uint8_t* block) { return memcmp(block + kMagicAt, "ustar  ", 8) == 0; }
+bool HasGnuMagic(const uint8_t* block) {
+  return memcmp(block + kMagicAt, "ustar  ", 8) == 0;
+}
 
 bool ParseTarNumber(const uint8_t* field, size_t length, int64_t& value) {
   if (length > 0 && (field[0] & 0x80) != 0) return ParseBase256(field, length, value);
   return ParseOctal(field, length, value);
 }
 
-bool TarSizeOf(const uint8_t* block, int64_t& size) { return ParseTarNumber(block + kSizeAt, kSizeLength, size); }
+bool TarSizeOf(const uint8_t* block, int64_t& size) {
+  return ParseTarNumber(block + kSizeAt, kSizeLength, size);
+}
 
 bool NameEndsInSlash(const uint8_t* block) {
   const size_t length = strnlen(reinterpret_cast<const char*>(block), kNameLength);

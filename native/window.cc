@@ -102,8 +102,8 @@ bool WindowPacker::FindReferences(const WindowSample& sample, std::vector<bool>&
 }
 
 std::vector<uint8_t> WindowPacker::Deflate(const std::vector<uint8_t>& plain) {
-  if ((deflate_ready_ ? deflateReset(&deflate_)
-                      : deflateInit2(&deflate_, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY)) != Z_OK) {
+  if ((deflate_ready_ ? deflateReset(&deflate_) : deflateInit2(&deflate_, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY)) !=
+      Z_OK) {
     throw std::bad_alloc();
   }
   deflate_ready_ = true;

@@ -27,8 +27,8 @@ constexpr size_t kLookahead = 65536;
 
 // What the scanner collects at and after a checkpoint.
 struct WindowSample {
-  unsigned bits = 0;             // low bits of compressed[0] that belong to the block before
-  std::vector<uint8_t> window;   // output before the checkpoint, at most kWindowSize
+  unsigned bits = 0;                // low bits of compressed[0] that belong to the block before
+  std::vector<uint8_t> window;      // output before the checkpoint, at most kWindowSize
   std::vector<uint8_t> compressed;  // from the checkpoint's byte on, at most kLookahead
 };
 

@@ -127,7 +127,7 @@ class ZstdStream final : public Stream {
   State state_ = State::kBetween;
   uint8_t magic_[4] = {};
   size_t magic_fill_ = 0;
-  size_t fed_ = sizeof magic_;     // of the magic, where it was taken apart: bytes given to the decoder
+  size_t fed_ = sizeof magic_;  // of the magic, where it was taken apart: bytes given to the decoder
   uint64_t frame_position_ = 0;
   bool may_flush_ = false;  // the last call filled the output: the decoder may hold more
   uint64_t frames_ = 0;
@@ -141,6 +141,8 @@ bool IsZstd(const uint8_t magic[4]) {
   return value == ZSTD_MAGICNUMBER || (value & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
 }
 
-std::unique_ptr<Stream> OpenZstd() { return std::make_unique<ZstdStream>(); }
+std::unique_ptr<Stream> OpenZstd() {
+  return std::make_unique<ZstdStream>();
+}
 
 }  // namespace peel

@@ -15,7 +15,7 @@ import {
   type TarFrame,
 } from '../../src/native.ts';
 
-export const MiB = 1024 ** 2;
+const MiB = 1024 ** 2;
 const repository = path.resolve(import.meta.dirname, '..', '..');
 
 /** A temporary folder with a way to remove it. */
@@ -68,7 +68,7 @@ export function sha256Of(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-export interface Scan {
+interface Scan {
   readonly frames: TarFrame[];
   readonly result: ScanResult;
 }
@@ -183,19 +183,16 @@ export function expectedCompression(blob: Uint8Array): Compression {
   return blob[0] === 0x28 && blob[1] === 0xb5 ? 'zstd' : 'none';
 }
 
-export interface GzipMember {
-  readonly data: Uint8Array;
+interface GzipHeaderFields {
   readonly extra?: Buffer;
   readonly name?: string;
   readonly comment?: string;
-  /** With a checksum of the header. */
-  readonly headerChecksum?: boolean;
 }
 
 /** Rewrites the header of a plain `gzip -n` member, RFC 1952. */
 export function withHeader(
   member: Buffer,
-  fields: Omit<GzipMember, 'data'>,
+  fields: GzipHeaderFields,
   crc16?: (header: Buffer) => number,
 ): Buffer {
   const parts: Buffer[] = [];
