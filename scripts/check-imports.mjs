@@ -59,7 +59,7 @@ export function sourceFiles(root) {
   return readdirSync(src, { recursive: true })
     .map((name) => name.split(path.sep).join('/'))
     .filter((name) => name.endsWith('.ts'))
-    .sort();
+    .sort((a, b) => (a < b ? -1 : 1));
 }
 
 /** Violations in one file's text, as sentences. `file` is relative to src/, with slashes. */

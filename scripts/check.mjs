@@ -40,7 +40,7 @@ const steps = {
   types: () => tool(bin('tsc'), ['-p', 'tsconfig.json']),
   imports: () => list(findViolations(root).violations),
   'dead code': () => tool(bin('knip'), ['--no-progress']),
-  package: () => tool(bin('publint'), ['--strict', '--pack', 'false']),
+  package: () => tool(bin('publint'), ['--strict', '--pack', 'npm']),
   licences: () => list(findLicenceProblems(root)),
 };
 
