@@ -114,7 +114,7 @@ describe.skipIf(whyNoMounts() !== undefined)('peel mount', () => {
     expect(runtimeFiles()).toEqual([]);
   });
 
-  test('without DIR makes one, and umount -a removes it', async () => {
+  test('without DIR makes one, which goes with the mount', async () => {
     const { stdout } = await peel(['mount', `oci:${layout}`]);
     const mountPoint = stdout.trim();
     expect(path.dirname(mountPoint)).toBe(path.join(home, 'run/peel/mnt'));
@@ -274,6 +274,22 @@ describe.skipIf(whyNoMounts() !== undefined)('peel umount', () => {
     expect(result.status).toBe(1);
     expect(result.stderr).toMatch(/^peel: unmounting .*: nothing is mounted there/);
     expect(isMounted(place)).toBe(false);
+  });
+
+  test('-a unmounts all there are', async () => {
+    // In a mount namespace of its own: what else is mounted on this machine is not ours to unmount.
+    const main = path.join(DIST, 'cli/main.js');
+    const script = `set -e
+peel() { "$NODE" "$MAIN" "$@"; }
+peel mount "oci:$LAYOUT" "$PLACE"; peel mount "oci:$LAYOUT"
+peel umount -a
+! grep -q fuse.peel /proc/self/mountinfo`;
+    const result = await run('unshare', ['-m', 'sh', '-c', script], {
+      env: { ...environment(), NODE: process.execPath, MAIN: main, LAYOUT: layout, PLACE: place },
+    });
+    expect(result).toMatchObject({ status: 0, stderr: '' });
+    expect(result.stdout.split('\n')).toHaveLength(3);
+    expect(runtimeFiles()).toEqual([]);
   });
 
   test('follows a link to the mount point', async () => {
