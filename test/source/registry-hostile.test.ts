@@ -4,7 +4,7 @@
  * this host can reach (F18). Each script ends in a good read or a documented error.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import type { LookupFunction } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -556,6 +556,29 @@ describe('the canary (B5)', () => {
     }
   });
 
+  test('a header of hosts.toml goes to its host, and not where that redirects to', async () => {
+    const directory = await mkdtemp(path.join(tmpdir(), 'peel-headers-'));
+    try {
+      const folder = path.join(directory, server.address);
+      await mkdir(folder);
+      await writeFile(
+        path.join(folder, 'hosts.toml'),
+        `server = "${server.origin}"\n[header]\nx-team = "${PASSWORD}"\n`,
+      );
+      evil.rule({
+        reply: (request) => server.content({ ...request, path: `/v2/app/blobs/${layer.digest}` }),
+      });
+      server.rule({ path: /blobs/, reply: redirect(`${evil.origin}/x`) });
+      const source = open({ certsDir: directory });
+      expect((await readRange(source, layer, 0, 10)).equals(BYTES.subarray(0, 10))).toBe(true);
+      expect(server.requests[0]?.headers['x-team']).toBe(PASSWORD);
+      expect(evil.requests.length).toBe(1);
+      expect(evil.requests[0]?.headers['x-team']).toBeUndefined();
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
+
   test('the canary is really in use: without a hostile turn the registry sees it', async () => {
     loginWithToken();
     const auth = { [server.address]: { auth: BASIC } };
@@ -723,13 +746,20 @@ describe('TLS (F20)', () => {
   test('a client certificate of hosts.toml is shown to its host, and to no other', async () => {
     const client = await authority.issue('client', 'DNS:client.example');
     const one = await startTLS(certificates.good, { ca: authority.cert, requestCert: true });
-    const { mkdir, writeFile } = await import('node:fs/promises');
     const folder = path.join(directory, 'certs.d', one.address);
     await mkdir(folder, { recursive: true });
     const toml = `server = "${one.origin}"\nca = "${authority.certFile}"\nclient = [["${client.certFile}", "${client.keyFile}"]]\n`;
     await writeFile(path.join(folder, 'hosts.toml'), toml);
     const source = open({ certsDir: path.join(directory, 'certs.d') }, one.address);
     expect((await source.resolve()).bytes.equals(MANIFEST)).toBe(true);
+    // The next host asks for one as well, and does not get it.
+    const next = await startTLS(certificates.good, { ca: authority.cert, requestCert: true });
+    one.rule({ path: /blobs/, reply: redirect(`${next.origin}/x`) });
+    const options = { certsDir: path.join(directory, 'certs.d'), tlsCa: authority.certFile };
+    expect(await failureOf(readRange(open(options, one.address), layer, 0, 10))).toMatchObject({
+      code: 'ERR_REGISTRY_UNREACHABLE',
+    });
+    expect(next.requests).toEqual([]);
   });
 
   test('a redirect from https to http is refused', async () => {
@@ -771,7 +801,7 @@ describe('TLS (F20)', () => {
     ['missing', 'missing.pem'],
     ['not PEM', 'client.ext'],
   ])('a --tls-ca file that is %s is ERR_USAGE', async (_name, file) => {
-    await (await import('node:fs/promises')).writeFile(path.join(directory, 'client.ext'), 'x');
+    await writeFile(path.join(directory, 'client.ext'), 'x');
     const error = await failureOf(open({ tlsCa: path.join(directory, file) }).resolve());
     expect(error).toMatchObject({ code: 'ERR_USAGE' });
     expect(error.message).toContain(file);

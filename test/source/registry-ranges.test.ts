@@ -174,9 +174,15 @@ describe('ranges', () => {
     const source = open();
     for (let round = 0; round < 10; round += 1) await readRange(source, layer, 0, 100);
     expect(server.connections).toBeLessThanOrEqual(3); // the first spoke TLS, and a pool may open one early
+    const warnings: string[] = [];
+    const onWarning = (warning: Error): void => void warnings.push(warning.name);
+    process.on('warning', onWarning);
+    const { signal } = new AbortController();
     await Promise.all(
-      Array.from({ length: 40 }, (_, index) => readRange(source, layer, index, index + 1000)),
+      Array.from({ length: 40 }, (_, index) => readRange(source, layer, index, index + 1000, signal)),
     );
+    process.off('warning', onWarning);
+    expect(warnings).toEqual([]);
     expect(server.connections).toBeLessThanOrEqual(1 + 8);
   });
 });

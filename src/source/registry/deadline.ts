@@ -5,6 +5,7 @@
  * full jitter, or as long as the registry asked; a `Watch` covers one exchange: it aborts the request when
  * the caller gives up, when the deadline passes, or when what it is armed for takes too long.
  */
+import { setMaxListeners } from 'node:events';
 import { PeelError } from '../../errors.ts';
 import { type Limits, MAX_TRIES } from './options.ts';
 
@@ -93,7 +94,7 @@ export class Watch {
     if (outer?.aborted === true) {
       this.#onOuterAbort();
     } else {
-      outer?.addEventListener('abort', this.#onOuterAbort, { once: true });
+      listen(outer, this.#onOuterAbort);
     }
   }
 
@@ -128,6 +129,14 @@ export class Watch {
   }
 }
 
+/** Any number of requests may share one signal; Node warns past ten. */
+function listen(signal: AbortSignal | undefined, onAbort: () => void): void {
+  if (signal !== undefined) {
+    setMaxListeners(0, signal);
+    signal.addEventListener('abort', onAbort, { once: true });
+  }
+}
+
 /** What a caller gets that aborted: its own error where it gave one. */
 function interruption(signal: AbortSignal | undefined): PeelError {
   const reason: unknown = signal?.reason;
@@ -153,7 +162,7 @@ async function sleep(ms: number, signal: AbortSignal | undefined): Promise<void>
       clearTimeout(timer);
       reject(interruption(signal));
     };
-    signal?.addEventListener('abort', onAbort, { once: true });
+    listen(signal, onAbort);
   });
 }
 
@@ -168,7 +177,7 @@ export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal |
   let onAbort = (): void => {};
   const aborted = new Promise<never>((_resolve, reject) => {
     onAbort = () => reject(interruption(signal));
-    signal.addEventListener('abort', onAbort, { once: true });
+    listen(signal, onAbort);
   });
   try {
     return await Promise.race([promise, aborted]);
