@@ -244,7 +244,8 @@ export class Image {
 
   #filesystemOver(tree: Tree): FileSystem {
     return new FileSystem(tree, {
-      read: async (layer, range, signal) => (await this.#openReader(layer)).reader.read(range, signal),
+      read: async (layer, range, signal, willReadTo) =>
+        (await this.#openReader(layer)).reader.read(range, signal, willReadTo),
     });
   }
 

@@ -54,8 +54,6 @@ const DEFAULT_DEADLINE_MS = 60_000;
 const DEFAULT_MAX_REQUEST_BYTES = 4 * 1024 * 1024;
 /** One buffer of a whole layer would be too much. */
 const MAX_READ_BYTES = 256 * 1024 * 1024;
-/** What `stream` yields at once, about. */
-const STREAM_STEP_BYTES = 1024 * 1024;
 
 export class LayerReader {
   readonly #stored: LayerIndex;
@@ -141,38 +139,6 @@ export class LayerReader {
     for (const [span, bytes] of atHand) place(span, bytes);
     if (atHand.size <= last - first) await this.#await(range, first, last, atHand, place, signal);
     return result;
-  }
-
-  /** The bytes of a range in pieces of about 1 MiB, the next one fetched while one is used. Errors as `read`. */
-  async *stream(range: UncompressedRange, signal?: AbortSignal): AsyncGenerator<Buffer> {
-    const leaving = new AbortController();
-    const either = signal === undefined ? leaving.signal : AbortSignal.any([signal, leaving.signal]);
-    const stepFrom = (start: number): UncompressedRange => {
-      const { spans } = this.#stored.toc;
-      const within = Math.min(start + STREAM_STEP_BYTES, range.end) - 1;
-      // Ending where a span ends: no span is needed by two steps, even if nothing can be kept.
-      const end = Math.min(range.end, spanOf(spans, spanAt(spans, within)).end);
-      return { start: uncompressed(start), end: uncompressed(end) };
-    };
-    try {
-      spansOf(this.#stored.toc.spans, range);
-      let step = stepFrom(range.start);
-      let coming = this.read(step, either, range.end);
-      for (;;) {
-        const bytes = await coming;
-        if (step.end >= range.end) {
-          yield bytes;
-          return;
-        }
-        step = stepFrom(step.end);
-        coming = this.read(step, either, range.end);
-        // It may fail while the consumer is busy with this piece.
-        coming.catch(() => {});
-        yield bytes;
-      }
-    } finally {
-      leaving.abort();
-    }
   }
 
   /** Ends reads and fetches under way; the index and the cache stay open: whoever opened them closes them. */

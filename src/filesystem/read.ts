@@ -50,12 +50,14 @@ async function readStored(
   start: number,
   end: number,
   signal: AbortSignal | undefined,
+  willReadTo?: number,
 ): Promise<Buffer> {
   const range = {
     start: uncompressed(content.dataOffset + start),
     end: uncompressed(content.dataOffset + end),
   };
-  const bytes = await contents.read(content.layer, range, signal);
+  const goal = willReadTo === undefined ? undefined : uncompressed(content.dataOffset + willReadTo);
+  const bytes = await contents.read(content.layer, range, signal, goal);
   if (bytes.length !== end - start) {
     throw new PeelError(
       'ERR_IO',
@@ -109,13 +111,17 @@ function requireFile(node: Node): void {
   );
 }
 
-/** @throws RangeError for offsets and lengths that are no whole numbers: the caller miscounted. */
+/**
+ * `willReadTo`: where in the file the reader will stop; of use for files that are not sparse.
+ * @throws RangeError for offsets and lengths that are no whole numbers: the caller miscounted.
+ */
 export async function readContent(
   contents: Contents,
   node: Node,
   offset: number,
   length: number,
   signal?: AbortSignal,
+  willReadTo?: number,
 ): Promise<Buffer> {
   if (!Number.isSafeInteger(offset) || offset < 0 || !Number.isSafeInteger(length) || length < 0) {
     throw new RangeError(`cannot read ${length} bytes at ${offset}`);
@@ -128,7 +134,7 @@ export async function readContent(
     throw new PeelError('ERR_IO', `inode ${node.ino} has ${node.size} bytes that no layer stores`);
   }
   return content.sparse === undefined
-    ? await readStored(contents, content, offset, end, signal)
+    ? await readStored(contents, content, offset, end, signal, willReadTo)
     : await readSparse(contents, content, content.sparse, offset, end, signal);
 }
 
@@ -146,7 +152,7 @@ export async function* streamContent(
   const anySignal = signal === undefined ? abandoned.signal : AbortSignal.any([signal, abandoned.signal]);
   const start = (from: number): Promise<Buffer> | undefined => {
     if (from >= stop) return undefined;
-    const piece = readContent(contents, node, from, Math.min(STREAM_PIECE, stop - from), anySignal);
+    const piece = readContent(contents, node, from, Math.min(STREAM_PIECE, stop - from), anySignal, stop);
     piece.catch(() => undefined); // reported where it is awaited; a piece never awaited has no reader
     return piece;
   };

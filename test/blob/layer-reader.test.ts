@@ -62,11 +62,14 @@ describe.each(COMPRESSIONS)('LayerReader over a layer of compression %s', (compr
     await reader.close();
   });
 
-  test('the stream of the whole layer is the plain tar, in growing requests and hardly more bytes than the blob', async () => {
+  test('a reader that says how far it will read makes few requests, and hardly more bytes than the blob', async () => {
     const { tar, reader, source } = openLayer(compression);
-    const pieces: Buffer[] = [];
-    for await (const piece of reader.stream(range(0, tar.length))) pieces.push(piece);
-    expect(Buffer.concat(pieces).equals(tar)).toBe(true);
+    const step = 1024 * 1024;
+    for (let at = 0; at < tar.length; at += step) {
+      const wanted = range(at, Math.min(at + step, tar.length));
+      const bytes = await reader.read(wanted, undefined, uncompressed(tar.length));
+      expect(bytes.equals(tar.subarray(wanted.start, wanted.end))).toBe(true);
+    }
     expect(source.bytes).toBeLessThanOrEqual(1.02 * source.size);
     expect(source.requests.length).toBeLessThanOrEqual(4);
     await reader.close();
@@ -272,16 +275,6 @@ describe('LayerReader', () => {
     await reader.close();
     expect(isPeelError(await outcome, 'ERR_INTERRUPTED')).toBe(true);
     expect(source.cancelled).toBe(1);
-  });
-
-  test('a stream that is left early makes no further request', async () => {
-    const { tar, reader, source } = openLayer('none', { maxReadaheadBytes: 0 });
-    for await (const piece of reader.stream(range(0, tar.length))) {
-      expect(piece.length).toBeGreaterThan(0);
-      break;
-    }
-    await reader.close();
-    expect(source.requests.length).toBeLessThanOrEqual(2);
   });
 
   test.each([
