@@ -31,7 +31,9 @@ export class EntryWriter {
   async write(entry: object): Promise<void> {
     const { stdout, settings } = this.#context;
     if (settings.format === 'jsonl') {
-      await stdout.write(`${formatJSON({ schemaVersion: SCHEMA_VERSION, ...entry })}\n`);
+      const text = formatJSON(entry);
+      const rest = text === '{}' ? '}' : `,${text.slice(1)}`;
+      await stdout.write(`{"schemaVersion":${SCHEMA_VERSION}${rest}\n`);
       return;
     }
     await stdout.write(`${this.#count === 0 ? this.#head() : ','}\n    ${formatJSON(entry)}`);

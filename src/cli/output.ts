@@ -15,7 +15,7 @@ export interface Output {
   readonly columns: number;
   /** True where ANSI colours are wanted. */
   readonly hasColor: boolean;
-  /** Text goes out as UTF-8. Resolves when more may come. Rejects with EPIPE where the reader has gone. */
+  /** Text goes out as UTF-8; bytes must not change any more. Resolves when more may come. Rejects with EPIPE where the reader has gone. */
   write(chunk: string | Uint8Array): Promise<void>;
   /** Resolves when everything is with the kernel. */
   flush(): Promise<void>;
@@ -29,6 +29,8 @@ export class StreamOutput implements Output {
   readonly #gather: boolean;
   readonly #name: string;
   #parts: Buffer[] = [];
+  /** Text after the last part: short lines are joined as text, and turned into bytes once. */
+  #text = '';
   #gathered = 0;
   #failure: Error | undefined;
 
@@ -55,16 +57,23 @@ export class StreamOutput implements Output {
   }
 
   async write(chunk: string | Uint8Array): Promise<void> {
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, 'utf8') : Buffer.from(chunk);
-    this.#parts.push(bytes);
-    this.#gathered += bytes.length;
+    if (typeof chunk === 'string') {
+      this.#text += chunk;
+      this.#gathered += chunk.length;
+    } else {
+      this.#closeText();
+      this.#parts.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
+      this.#gathered += chunk.length;
+    }
     if (!this.#gather || this.#gathered >= GATHER_BYTES) await this.flush();
   }
 
   async flush(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#gathered === 0) return;
-    const bytes = Buffer.concat(this.#parts, this.#gathered);
+    this.#closeText();
+    const [only] = this.#parts;
+    const bytes = this.#parts.length === 1 && only !== undefined ? only : Buffer.concat(this.#parts);
     this.#parts = [];
     this.#gathered = 0;
     await new Promise<void>((resolve, reject) => {
@@ -73,6 +82,12 @@ export class StreamOutput implements Output {
         return reject(this.#fail(error));
       });
     });
+  }
+
+  #closeText(): void {
+    if (this.#text === '') return;
+    this.#parts.push(Buffer.from(this.#text, 'utf8'));
+    this.#text = '';
   }
 
   /** EPIPE stays itself, for the caller to tell; all else is an error for the user to read. */

@@ -20,6 +20,11 @@ const UNSAFE_ALL = new RegExp(UNSAFE, 'gu');
 /** What makes a name need quotes although it can be shown: without them its end or its escapes are ambiguous. */
 const AMBIGUOUS = /["\\]|^\s|\s$|^$/u;
 
+/** Printable ASCII: nearly all there is, and decided without looking at Unicode's tables. */
+const PLAIN = /^[\x20-\x7e]*$/u;
+/** The same without blank, quote and backslash. */
+const PLAIN_NAME = /^[!#-[\]-~]+$/u;
+
 const LETTERS: Readonly<Record<string, string>> = {
   '\x07': '\\a',
   '\b': '\\b',
@@ -35,6 +40,7 @@ const LETTERS: Readonly<Record<string, string>> = {
  * Bytes that are not UTF-8 become `\xNN`.
  */
 export function quoteName(name: ByteString): string {
+  if (PLAIN_NAME.test(name)) return name;
   const bytes = bufferOfBytes(name);
   const text = bytes.toString('utf8');
   const isUTF8 = Buffer.from(text, 'utf8').equals(bytes);
@@ -53,6 +59,7 @@ export function quoteText(text: string): string {
 /** A value of JSON as text: what a terminal would act on is escaped in JSON's own way. */
 export function formatJSON(value: unknown, indent?: number): string {
   const text = JSON.stringify(value, undefined, indent);
+  if (PLAIN.test(text)) return text;
   // Newlines of the indentation are ours; inside strings JSON.stringify has escaped them already.
   return text.replace(UNSAFE_ALL, (character) => (character === '\n' ? character : escapeUTF16(character)));
 }
