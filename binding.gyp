@@ -18,6 +18,10 @@
         "native/syscalls_binding.cc",
         "native/tar_framer.cc",
         "native/tar_header.cc",
+        "native/tree_binding.cc",
+        "native/tree_seal.cc",
+        "native/tree_validator.cc",
+        "native/tree_view.cc",
         "native/window.cc",
         "native/zstd_stream.cc"
       ],

@@ -3,7 +3,8 @@
 #include "bindings.h"
 
 NAPI_MODULE_INIT() {
-  if (!peel::AddScanner(env, exports) || !peel::AddDecoder(env, exports) || !peel::AddSyscalls(env, exports)) {
+  if (!peel::AddScanner(env, exports) || !peel::AddDecoder(env, exports) || !peel::AddSyscalls(env, exports) ||
+      !peel::AddTree(env, exports)) {
     napi_throw_error(env, nullptr, "cannot set up the native part");
     return nullptr;
   }

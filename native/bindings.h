@@ -8,5 +8,6 @@ namespace peel {
 bool AddScanner(napi_env env, napi_value exports);
 bool AddDecoder(napi_env env, napi_value exports);
 bool AddSyscalls(napi_env env, napi_value exports);
+bool AddTree(napi_env env, napi_value exports);
 
 }  // namespace peel

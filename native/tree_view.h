@@ -140,6 +140,12 @@ using Dirents = Records<Dirent>;
 using SparsePieces = Records<SparsePiece>;
 using XattrPairs = Records<XattrPair>;
 
+// The header: 256 bytes, then the sections, each at a multiple of 8.
+constexpr size_t kTreeHeaderSize = 256;
+constexpr size_t kTreeBodySum = 192;    // sha256 of all after the header
+constexpr size_t kTreeHeaderSum = 224;  // sha256 of the header before this sum
+constexpr uint32_t kTreeVersion = 1;
+
 class TreeView {
  public:
   // Validates all of `data`, which must be aligned to 8 bytes. `*out` is untouched where it fails.
@@ -181,7 +187,7 @@ class TreeView {
  private:
   friend class TreeValidator;
 
-  std::string_view String(uint32_t offset, size_t length) const { return strings_.substr(offset, length); }
+  std::string_view String(uint32_t offset, size_t length) const { return {strings_.data() + offset, length}; }
 
   Records<InodeRecord> inodes_;
   Dirents dirents_;

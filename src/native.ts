@@ -167,6 +167,9 @@ interface Addon {
   punchHole(fd: number, offset: number, length: number): number;
   /** 0, or an errno. */
   unmount(path: Uint8Array, lazy: boolean): number;
+  /** A mapping, or an errno. */
+  mapFile(fd: number, length: number): Buffer | number;
+  validateTree(bytes: Uint8Array): Promise<void>;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -291,6 +294,44 @@ export function punchHole(fd: number, offset: number, length: number): boolean {
   throw new PeelError('ERR_IO', `cannot punch a hole of ${length} bytes at ${offset}: ${name}`, {
     facts: { errno: name, fd, offset, length },
   });
+}
+
+/**
+ * The first `length` bytes of a file, mapped read-only: shared with every other process that maps it, and no part
+ * of the heap. The descriptor may be closed at once; the mapping goes when the Buffer and all views of it are
+ * garbage. A write to the Buffer ends the process, and so does reading it once somebody has cut the file short:
+ * only for files that are never written again under their name, but replaced by rename.
+ * @throws PeelError ERR_IO, also for what is no regular file or shorter than `length`.
+ */
+export function mapFile(fd: number, length: number): Buffer {
+  validateInteger('fd', fd, 0, 2 ** 31 - 1);
+  validateInteger('length', length, 1, 2 ** 32 - 1);
+  const mapping = addon().mapFile(fd, length);
+  if (typeof mapping !== 'number') return mapping;
+  const name = errnoName(mapping);
+  throw new PeelError('ERR_IO', `cannot map ${length} bytes of a file: ${name}`, {
+    facts: { errno: name, fd, length },
+  });
+}
+
+/**
+ * Whether `bytes` are a stored tree (docs/TREE-FORMAT.md), seal and every record; on a thread of the pool, without
+ * a copy: nobody may change or transfer them meanwhile. They lie at a multiple of 8 in memory.
+ * @throws PeelError ERR_CACHE with the offset of what is wrong.
+ */
+export async function validateTree(bytes: Uint8Array): Promise<void> {
+  validateBytes('bytes', bytes);
+  try {
+    await addon().validateTree(bytes);
+  } catch (error) {
+    const { code, message, offset } = error as NativeError;
+    if (code === undefined) throw error;
+    const facts = offset === undefined ? {} : { offset };
+    throw new PeelError('ERR_CACHE', offset === undefined ? message : `${message} (at byte ${offset})`, {
+      facts,
+      cause: error,
+    });
+  }
 }
 
 /**
