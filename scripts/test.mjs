@@ -2,7 +2,7 @@
 // `N passed, N failed` from the runner's own report. The run has a temporary folder of its own and marks its
 // processes, so that a mount, process or file left behind fails it.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { build, run } from './build.mjs';
@@ -21,6 +21,8 @@ for (const step of [() => run('bash', ['scripts/system-packages.sh', 'build', 'm
 const scratch = mkdtempSync(path.join(os.tmpdir(), 'peel-test-'));
 const report = path.join(scratch, 'report.json');
 const temporary = path.join(scratch, 'tmp');
+// Tests that drop root must be able to reach what is theirs.
+chmodSync(scratch, 0o755);
 spawnSync('mkdir', ['-m', '1777', temporary]);
 const mark = `PEEL_TEST_RUN=${path.basename(scratch)}`;
 
