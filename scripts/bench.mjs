@@ -23,7 +23,7 @@ function must(command, args, options = {}) {
   });
   if (result.status !== 0)
     throw new Error(`${command} ${args.join(' ')}: exit ${result.status ?? result.signal}`);
-  return result.stdout.trim();
+  return result.stdout?.trim() ?? '';
 }
 
 /** Runs without blocking this process, which is the proxy; resolves with wall seconds. */
@@ -85,7 +85,7 @@ async function bytesAndRequests(proxy, image, imageBytes) {
       };
       first.push(await measure());
       // The index stays, the cached spans go: what a host pays that got the index from elsewhere.
-      await timed(...peel('cache', 'prune', '--keep', '0'), env);
+      await timed(...peel('cache', 'prune', '--content'), env);
       indexed.push(await measure());
       rmSync(env.PEEL_CACHE_DIR, { recursive: true, force: true });
     }

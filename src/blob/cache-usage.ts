@@ -58,18 +58,21 @@ async function usageOf(layer: CachedLayer): Promise<LayerUsage> {
 }
 
 /**
- * Brings the cache down to `keepBytes`, spans least recently used first, then whole layers; or empties it.
+ * Brings the cache down to `keepBytes`, spans least recently used first, then whole layers; or drops all
+ * content, so that only indexes are left; or empties it.
  * Mounts that use it go on, and fill it again. Answers how many bytes on disk were freed.
  */
 export async function pruneCache(
   { versionDir }: CacheDir,
-  what: { readonly keepBytes: number } | { readonly all: true },
+  what: { readonly keepBytes: number } | { readonly all: true } | { readonly content: true },
 ): Promise<number> {
   const before = await bytesBelow(versionDir);
   if ('all' in what) {
     for (const name of await namesIn(versionDir)) {
       await rm(path.join(versionDir, name), { recursive: true, force: true });
     }
+  } else if ('content' in what) {
+    await evictSpansOf(await listCachedLayers(versionDir), Number.POSITIVE_INFINITY);
   } else {
     const excess = before - what.keepBytes;
     if (excess > 0) await evictSpansOf(await listCachedLayers(versionDir), excess);

@@ -89,6 +89,16 @@ describe.skipIf(!hasRegistry())('bytes fetched from the registry', () => {
     expect(stdout.toString()).toBe(content.toString('latin1', 77_777_777, 77_777_781));
     expect(proxy.counts.blobBytes).toBe(0);
   });
+
+  test('when the content is dropped, the index stays: the byte is fetched again, the layer is not', async () => {
+    expect((await user.run(['cache', 'prune', '--content'])).status).toBe(0);
+    proxy.reset();
+    expect((await user.run(['ls', image, '/etc'])).stdout.toString()).toBe('big\n');
+    expect(proxy.counts.blobBytes).toBe(0);
+    await user.run(['cat', '--range', '0-0', image, '/etc/big']);
+    expect(proxy.counts.blobRequests).toBe(1);
+    expect(proxy.counts.blobBytes).toBeLessThan(300_000);
+  });
 });
 
 function layerFolder(user: PeelUser, digest: Digest): string {

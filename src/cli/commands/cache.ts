@@ -9,6 +9,7 @@ import { formatTable } from '../table.ts';
 
 const OPTIONS = {
   all: { type: 'boolean', short: 'a', summary: 'prune: everything, indexes too' },
+  content: { type: 'boolean', short: 'c', summary: 'prune: all content; indexes stay' },
   keep: { type: 'string', value: 'SIZE', summary: 'prune: the most recently used SIZE stays' },
 } as const;
 
@@ -17,7 +18,7 @@ type CacheContext = Context<typeof OPTIONS>;
 export const cache = defineCommand({
   name: 'cache',
   summary: 'show or shrink the cache',
-  usage: ['du', 'path', 'prune [--all | --keep SIZE]'],
+  usage: ['du', 'path', 'prune [--all | --content | --keep SIZE]'],
   details: [
     'du: bytes on disk for each layer: its index, and the content that was read. path: the folder.',
     'prune: removes content, least recently used first, down to --keep SIZE (default: --cache-max-size).',
@@ -77,13 +78,18 @@ async function printUsage(context: CacheContext): Promise<number> {
 
 async function prune(context: CacheContext): Promise<number> {
   const { flags, settings } = context;
-  if (flags.all && flags.keep !== undefined) {
-    throw new PeelError('ERR_USAGE', 'cache prune: --all and --keep exclude each other');
+  if (Number(flags.all) + Number(flags.content) + Number(flags.keep !== undefined) > 1) {
+    throw new PeelError('ERR_USAGE', 'cache prune: --all, --content and --keep exclude each other');
   }
   const keepBytes = flags.keep === undefined ? settings.cacheMaxSize : parseSize(flags.keep, '--keep');
   const cacheDir = await openCacheDir(settings.cacheDir);
-  const freed = await pruneCache(cacheDir, flags.all ? { all: true } : { keepBytes });
+  const freed = await pruneCache(cacheDir, whatToPrune(flags.all, flags.content, keepBytes));
   if (settings.format === 'table') await context.stdout.write(`freed ${decimalSize(freed)}\n`);
   else await writeDocument(context, { freedBytes: freed });
   return 0;
+}
+
+function whatToPrune(all: boolean, content: boolean, keepBytes: number): Parameters<typeof pruneCache>[1] {
+  if (all) return { all };
+  return content ? { content } : { keepBytes };
 }
