@@ -158,7 +158,7 @@ class TreeView {
   bool HasXattrs() const { return !xattr_sets_.empty(); }
   // Blocks of 4 KiB that the files would take, each inode once; at most 2^53 - 1: what statfs(2) says.
   uint64_t Blocks() const { return blocks_; }
-  // 32 bytes: what the tree was made from (treeKey of src/tree/tree-key.ts).
+  // 32 bytes: what the tree was made from (treeKey of src/tree/stored-tree.ts).
   const uint8_t* Key() const { return key_; }
 
   // Whether `ino` may be given to the functions below.

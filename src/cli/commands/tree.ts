@@ -21,6 +21,9 @@ const OPTIONS = {
 } as const;
 
 type TreeContext = Context<typeof OPTIONS>;
+/** Nodes are told apart by it: two views of one inode are two objects (src/tree/mapped-tree.ts). */
+type Ino = Node['ino'];
+
 type TreeEntry = EntryJSON & { totalSize?: number; children?: TreeEntry[] };
 
 /** As tree(1) aligns sizes. */
@@ -71,9 +74,9 @@ export const tree = defineCommand({
 class Drawing {
   readonly #context: TreeContext;
   readonly #maxDepth: number;
-  readonly #totals: ReadonlyMap<Node, number> | undefined;
+  readonly #totals: ReadonlyMap<Ino, number> | undefined;
 
-  constructor(context: TreeContext, maxDepth: number, totals: ReadonlyMap<Node, number> | undefined) {
+  constructor(context: TreeContext, maxDepth: number, totals: ReadonlyMap<Ino, number> | undefined) {
     this.#context = context;
     this.#maxDepth = maxDepth;
     this.#totals = totals;
@@ -120,7 +123,7 @@ class Drawing {
   }
 
   sizeOf(node: Node): number {
-    return this.#totals?.get(node) ?? node.size;
+    return this.#totals?.get(node.ino) ?? node.size;
   }
 
   #entry(path: ReturnType<typeof imagePath>, node: Node): TreeEntry {
@@ -150,9 +153,9 @@ class Drawing {
 }
 
 /** Bytes of the files below each directory; a file with several names counts where it is met first. */
-function totalSizes(top: Node): ReadonlyMap<Node, number> {
-  const totals = new Map<Node, number>([[top, 0]]);
-  const counted = new Set<Node>();
+function totalSizes(top: Node): ReadonlyMap<Ino, number> {
+  const totals = new Map<Ino, number>([[top.ino, 0]]);
+  const counted = new Set<Ino>();
   const directories: Node[] = [top];
   for (const { node } of walk(top, imagePath('/'), (directory) => [...(directory.children ?? [])])) {
     if (node.kind === 'dir') directories.push(node);
@@ -160,16 +163,17 @@ function totalSizes(top: Node): ReadonlyMap<Node, number> {
   for (const directory of directories) {
     let bytes = 0;
     for (const child of directory.children?.values() ?? []) {
-      if (child.kind === 'dir' || counted.has(child)) continue;
-      counted.add(child);
+      if (child.kind === 'dir' || counted.has(child.ino)) continue;
+      counted.add(child.ino);
       bytes += child.size;
     }
-    totals.set(directory, bytes);
+    totals.set(directory.ino, bytes);
   }
   // Parents came before their children: backwards, each sum is complete when it goes up.
   for (const directory of directories.slice(1).reverse()) {
     const above = directory.parent;
-    if (above !== undefined) totals.set(above, (totals.get(above) ?? 0) + (totals.get(directory) ?? 0));
+    if (above !== undefined)
+      totals.set(above.ino, (totals.get(above.ino) ?? 0) + (totals.get(directory.ino) ?? 0));
   }
   return totals;
 }
