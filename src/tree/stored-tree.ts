@@ -14,9 +14,10 @@ import type { FileHandle } from 'node:fs/promises';
 import { lstat, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
-import { openStored, prepareFolder, readAt, replaceStored, syncFolder } from '../layer/stored-file.ts';
 import { log } from '../log.ts';
 import { mapFile, validateTree } from '../native.ts';
+import { openOwnFile, READ_ONLY, readAt } from '../storage/own-file.ts';
+import { prepareFolder, replaceFile, syncFolder } from '../storage/replace-file.ts';
 import type { Digest } from '../units.ts';
 import { encodeTree, MAX_TREE_BYTES } from './encode-tree.ts';
 import { openMappedTree } from './mapped-tree.ts';
@@ -56,10 +57,9 @@ export class TreeStore {
   async load(key: string): Promise<StoredTree | undefined> {
     const file = this.#fileOf(key);
     try {
-      const handle = await openStored(file);
-      if (handle === undefined) return undefined;
+      const { handle, found } = await openOwnFile(file, READ_ONLY);
       try {
-        const bytes = await loadBytes(handle, (await handle.stat()).size);
+        const bytes = await loadBytes(handle, found.size);
         await validateTree(bytes);
         if (keyOf(bytes) !== key) throw new PeelError('ERR_CACHE', 'the tree of another image');
         // When it was used last; where that cannot be written, nothing is removed either.
@@ -70,6 +70,7 @@ export class TreeStore {
         await handle.close();
       }
     } catch (error) {
+      if (systemCodeOf(error) === 'ENOENT') return undefined;
       log().warn({ tree: key, reason: reasonOf(error) }, 'stored tree cannot be used, it is merged again');
       return undefined;
     }
@@ -88,7 +89,7 @@ export class TreeStore {
     let stored: string | undefined;
     try {
       await prepareFolder(this.#folder);
-      const handle = await replaceStored(this.#folder, path.basename(file), [encoded]);
+      const handle = await replaceFile(this.#folder, path.basename(file), [encoded]);
       try {
         bytes = await loadBytes(handle, encoded.length);
       } finally {
