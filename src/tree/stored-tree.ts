@@ -147,5 +147,6 @@ function keyOf(bytes: Uint8Array): string {
 }
 
 function reasonOf(error: unknown): string {
+  if (isPeelError(error)) return error.message;
   return systemCodeOf(error) ?? (error instanceof Error ? error.message : String(error));
 }

@@ -10,6 +10,7 @@ import { imagesDir } from '../support/images.ts';
 import { contentFrom, type Row, rowsOf } from '../support/listing.ts';
 import { readLayer } from '../support/read-layer.ts';
 import { imagesOfArchive, imagesOfLayout } from '../support/stored-image.ts';
+import { storedAndMapped } from '../support/tree-snapshot.ts';
 
 const folder = imagesDir();
 
@@ -86,7 +87,9 @@ describe.skipIf(folder === undefined)('real images', () => {
     test(`${listing.replace(/\.tsv$/, '')} merges to its listing`, async () => {
       const layers = await Promise.all((await layersOf(listing, images)).map(readLayer));
       const tree = mergeLayers(layers.map(({ entries }) => entries));
-      const rows = rowsOf(tree, contentFrom(layers.map(({ tar }) => tar)));
+      // What the mount serves is the stored form: it must not differ in anything.
+      const mapped = await storedAndMapped(tree);
+      const rows = rowsOf(mapped, contentFrom(layers.map(({ tar }) => tar)));
       const expected = readFileSync(path.join(images, 'listings', listing), 'utf8')
         .replace(/\n$/, '')
         .split('\n');

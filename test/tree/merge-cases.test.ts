@@ -13,6 +13,7 @@ import { parseLayer } from '../support/layer-cases.ts';
 import { contentFrom, nodeAt, type Row, rowsOf } from '../support/listing.ts';
 import { readLayer } from '../support/read-layer.ts';
 import { writeTar } from '../support/tar-bytes.ts';
+import { storedAndMapped } from '../support/tree-snapshot.ts';
 import { rowsOnDisk, UmociLayout, umociProblem } from '../support/umoci.ts';
 
 interface MergeCase {
@@ -53,6 +54,7 @@ describe('merge cases', () => {
     }
     test(`${id}: ${title}`, async () => {
       const { tree, tars } = await merge(layers);
+      await storedAndMapped(tree);
       const contentOf = contentFrom(tars);
       const rows = rowsOf(tree, contentOf).filter(({ path: at }) => at !== '/');
       const nodes = new Map(rows.map((row) => [row.path, row]));

@@ -15,6 +15,7 @@ import { randomStack, type Stack } from '../support/random-stack.ts';
 import { readLayer } from '../support/read-layer.ts';
 import { describeStack, shrinkStack } from '../support/shrink-stack.ts';
 import { writeTar } from '../support/tar-bytes.ts';
+import { storedAndMapped } from '../support/tree-snapshot.ts';
 import { rowsOnDisk, UmociLayout, umociProblem, xattrsBelow } from '../support/umoci.ts';
 
 const COUNT = Number(process.env['PEEL_STACKS'] ?? 200);
@@ -35,10 +36,8 @@ async function merged(stack: Stack): Promise<Outcome> {
         return readLayer(index % 2 === 0 ? tar : gzipSync(tar));
       }),
     );
-    return rowsOf(
-      mergeLayers(layers.map(({ entries }) => entries)),
-      contentFrom(layers.map(({ tar }) => tar)),
-    );
+    const tree = mergeLayers(layers.map(({ entries }) => entries));
+    return rowsOf(await storedAndMapped(tree), contentFrom(layers.map(({ tar }) => tar)));
   } catch (error) {
     if (isPeelError(error, 'ERR_LAYER_INVALID')) {
       return 'refused';
