@@ -12,9 +12,9 @@ import { chmod, lstat, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
 import type { Toc } from '../layer/toc.ts';
+import { makeFolders } from '../storage/make-folders.ts';
 import type { Digest } from '../units.ts';
 import { Evictor } from './evict.ts';
-import { makeFolders } from './make-folders.ts';
 import { checkFoldersAbove, checkOwnFolder } from './safe-path.ts';
 import { SpanCache } from './span-cache.ts';
 

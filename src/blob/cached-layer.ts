@@ -5,8 +5,8 @@
 import type { Stats } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { openOwnFile, READ_ONLY, readFully } from '../storage/own-file.ts';
 import type { Digest } from '../units.ts';
-import { openCacheFile, READ_ONLY, readFully } from './cache-file.ts';
 import { decodeMap, type SpanMap } from './span-map.ts';
 
 export const SPANS_FILE = 'spans';
@@ -63,7 +63,7 @@ async function measure(directory: string, digest: Digest): Promise<CachedLayer> 
 /** The span map of a layer, or undefined where there is none that can be read. */
 export async function loadMap(directory: string): Promise<SpanMap | undefined> {
   try {
-    const { handle, found } = await openCacheFile(path.join(directory, MAP_FILE), READ_ONLY);
+    const { handle, found } = await openOwnFile(path.join(directory, MAP_FILE), READ_ONLY);
     try {
       if (found.size > MAX_MAP_BYTES) return undefined;
       const bytes = Buffer.alloc(found.size);

@@ -12,10 +12,10 @@ import { rm, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { log } from '../log.ts';
 import { punchHole } from '../native.ts';
-import { openCacheFile, READ_WRITE, writeFully } from './cache-file.ts';
+import { makeFolders } from '../storage/make-folders.ts';
+import { openOwnFile, READ_WRITE, writeFully } from '../storage/own-file.ts';
 import { type CachedLayer, listCachedLayers, loadMap, MAP_FILE, SPANS_FILE } from './cached-layer.ts';
 import { tryEvictLock } from './evict-lock.ts';
-import { makeFolders } from './make-folders.ts';
 import { entryPosition, type SpanMap } from './span-map.ts';
 
 /** Evicting down to this share of the limit lets writers go on for a while before the next time. */
@@ -191,7 +191,7 @@ async function evictLayers(layers: readonly CachedLayer[], wanted: number): Prom
 async function evictSpans(layer: CachedLayer, map: SpanMap, spans: number[]): Promise<void> {
   spans.sort((a, b) => a - b);
   const none = Buffer.alloc(4);
-  const { handle: mapFile } = await openCacheFile(path.join(layer.directory, MAP_FILE), READ_WRITE);
+  const { handle: mapFile } = await openOwnFile(path.join(layer.directory, MAP_FILE), READ_WRITE);
   try {
     for (const span of spans) {
       await writeFully(mapFile, none, entryPosition(map.lengths.length, span));
@@ -200,7 +200,7 @@ async function evictSpans(layer: CachedLayer, map: SpanMap, spans: number[]): Pr
   } finally {
     await mapFile.close();
   }
-  const { handle: spansFile } = await openCacheFile(path.join(layer.directory, SPANS_FILE), READ_WRITE);
+  const { handle: spansFile } = await openOwnFile(path.join(layer.directory, SPANS_FILE), READ_WRITE);
   try {
     for (const { start, end } of freeRanges(map, new Set(spans))) {
       if (!punchHole(spansFile.fd, start, end - start)) {

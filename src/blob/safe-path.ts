@@ -5,14 +5,11 @@
 import { lstat, readFile, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { PeelError } from '../errors.ts';
+import { ownUid } from '../storage/own-file.ts';
 
 const WRITABLE_BY_OTHERS = 0o022;
 const WORLD_WRITABLE = 0o002;
 const STICKY = 0o1000;
-
-export function ownUid(): number {
-  return process.getuid?.() ?? 0;
-}
 
 /** @throws PeelError ERR_CACHE, facts.reason `unsafe`, saying what to do. */
 function refuse(folder: string, found: string, advice: string): never {

@@ -7,27 +7,26 @@
  * Nothing here rejects. Where the disk fails (full, read-only, no descriptors, removed under our feet), spans
  * are missing and are not kept, one warning is logged, and it is tried again after a pause.
  */
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, lstat, rename, rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, lstat, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCodeOf } from '../errors.ts';
 import type { Toc } from '../layer/toc.ts';
 import { log } from '../log.ts';
-import type { UncompressedRange } from '../units.ts';
 import {
   NotOurFile,
   type OpenedFile,
-  openCacheFile,
+  openOwnFile,
   READ_ONLY,
   READ_WRITE,
   READ_WRITE_CREATE,
   readFully,
   writeFully,
-} from './cache-file.ts';
-import { MAP_FILE, namesIn, SPANS_FILE } from './cached-layer.ts';
+} from '../storage/own-file.ts';
+import { prepareFolder, replaceFile } from '../storage/replace-file.ts';
+import type { UncompressedRange } from '../units.ts';
+import { MAP_FILE, SPANS_FILE } from './cached-layer.ts';
 import type { Evictor } from './evict.ts';
-import { makeFolders } from './make-folders.ts';
 import { spanOf } from './plan.ts';
 import { decodeNumbers, encodeMapHeader, entryPosition, useNow } from './span-map.ts';
 
@@ -44,9 +43,6 @@ const TOUCH_AFTER_S = 60;
 const CLOSE_WAIT_MS = 10_000;
 
 type Purpose = 'read' | 'write';
-
-/** Nobody takes so long to make a map. */
-const LEFTOVER_AFTER_MS = 60_000;
 
 interface Files {
   readonly spans: OpenedFile;
@@ -268,11 +264,11 @@ export class SpanCache {
   }
 
   async #openOnce(purpose: Purpose): Promise<Files> {
-    if (purpose === 'write') await makeFolders(this.#directory);
+    if (purpose === 'write') await prepareFolder(this.#directory);
     const map = await this.#openMap(purpose);
     try {
       const access = map.writable ? READ_WRITE_CREATE : READ_ONLY;
-      const spans = await openCacheFile(path.join(this.#directory, SPANS_FILE), access);
+      const spans = await openOwnFile(path.join(this.#directory, SPANS_FILE), access);
       return { spans, map: map.file, writable: map.writable };
     } catch (error) {
       await map.file.handle.close();
@@ -289,7 +285,7 @@ export class SpanCache {
     } catch (error) {
       if (purpose !== 'write' || systemCodeOf(error) !== 'ENOENT') throw error;
       await this.#createMap(header);
-      opened = { file: await openCacheFile(name, READ_WRITE), writable: true };
+      opened = { file: await openOwnFile(name, READ_WRITE), writable: true };
     }
     const bytes = Buffer.alloc(header.length);
     const length = await readFully(opened.file.handle, bytes, 0).catch(() => 0);
@@ -300,27 +296,9 @@ export class SpanCache {
 
   /** Whole or not at all: another process may open it at any time. */
   async #createMap(header: Buffer): Promise<void> {
-    const temporary = path.join(this.#directory, `${MAP_FILE}.${randomBytes(6).toString('hex')}`);
     const entries = Buffer.alloc(4 * this.#toc.spans.length);
-    await this.#removeLeftovers();
-    try {
-      await writeFile(temporary, Buffer.concat([header, entries]), { flag: 'wx', mode: 0o600 });
-      await rename(temporary, path.join(this.#directory, MAP_FILE));
-    } catch (error) {
-      await rm(temporary, { force: true }).catch(() => {});
-      throw error;
-    }
-  }
-
-  /** What a process left that was killed while it made the map. */
-  async #removeLeftovers(): Promise<void> {
-    for (const name of await namesIn(this.#directory)) {
-      if (!name.startsWith(`${MAP_FILE}.`)) continue;
-      const file = path.join(this.#directory, name);
-      const found = await lstat(file).catch(() => undefined);
-      if (found !== undefined && Date.now() - found.mtimeMs > LEFTOVER_AFTER_MS)
-        await rm(file, { force: true });
-    }
+    const file = await replaceFile(this.#directory, MAP_FILE, [header, entries], { isHint: true });
+    await file.close();
   }
 
   async #removeFiles(): Promise<void> {
@@ -339,11 +317,11 @@ export class SpanCache {
 
 async function openAsPossible(name: string): Promise<{ file: OpenedFile; writable: boolean }> {
   try {
-    return { file: await openCacheFile(name, READ_WRITE), writable: true };
+    return { file: await openOwnFile(name, READ_WRITE), writable: true };
   } catch (error) {
     const code = systemCodeOf(error);
     if (code !== 'EROFS' && code !== 'EACCES' && code !== 'EPERM') throw error;
-    return { file: await openCacheFile(name, READ_ONLY), writable: false };
+    return { file: await openOwnFile(name, READ_ONLY), writable: false };
   }
 }
 

@@ -12,11 +12,12 @@ import { type FileHandle, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { PeelError, systemCodeOf } from '../errors.ts';
 import { log } from '../log.ts';
+import { openOwnFile, READ_ONLY, readAt, readOwnFile } from '../storage/own-file.ts';
+import { prepareFolder, replaceFile, syncFolder } from '../storage/replace-file.ts';
 import type { Digest } from '../units.ts';
 import { StoredFormError } from './byte-reader.ts';
 import { decodeToc } from './decode-toc.ts';
 import { encodeToc, encodeWindowsHeader, sealToc } from './encode-toc.ts';
-import { openStored, prepareFolder, readAt, replaceStored, syncFolder } from './stored-file.ts';
 import type { Toc } from './toc.ts';
 import { type SealedToc, WINDOWS_HEADER_BYTES } from './toc-format.ts';
 
@@ -73,8 +74,8 @@ export class TocStore {
     let file: FileHandle | undefined;
     try {
       await prepareFolder(folder);
-      file = await replaceStored(folder, WINDOWS_FILE, [encodeWindowsHeader(sealed), windows]);
-      const tocFile = await replaceStored(folder, TOC_FILE, [tocBytes]);
+      file = await replaceFile(folder, WINDOWS_FILE, [encodeWindowsHeader(sealed), windows]);
+      const tocFile = await replaceFile(folder, TOC_FILE, [tocBytes]);
       await tocFile.close();
       await syncFolder(folder);
       return new TocOnDisk(sealed, file, folder);
@@ -90,31 +91,22 @@ export class TocStore {
 }
 
 async function loadToc(file: string, digest: Digest): Promise<SealedToc | undefined> {
-  const handle = await openStored(file);
-  if (handle === undefined) return undefined;
-  try {
-    const { size } = await handle.stat();
-    if (size > MAX_TOC_BYTES) throw new StoredFormError(`${size} bytes long`);
-    const bytes = await readAt(handle, 0, size);
-    const sealed = decodeToc(bytes);
-    if (sealed.toc.digest !== digest) throw new StoredFormError(`the TOC of layer ${sealed.toc.digest}`);
-    return sealed;
-  } finally {
-    await handle.close();
-  }
+  const bytes = await readOwnFile(file, MAX_TOC_BYTES);
+  if (bytes === undefined) return undefined;
+  const sealed = decodeToc(bytes);
+  if (sealed.toc.digest !== digest) throw new StoredFormError(`the TOC of layer ${sealed.toc.digest}`);
+  return sealed;
 }
 
 /** Only the header is read: listing an image takes no window. */
 async function openWindows(file: string, sealed: SealedToc): Promise<FileHandle> {
-  const handle = await openStored(file);
-  if (handle === undefined) throw new StoredFormError('no windows beside it');
+  const { handle, found } = await openOwnFile(file, READ_ONLY);
   try {
     const header = await readAt(handle, 0, WINDOWS_HEADER_BYTES);
     if (!header.equals(encodeWindowsHeader(sealed)))
       throw new StoredFormError('the windows beside it are not its own');
-    const { size } = await handle.stat();
     for (const { windowOffset, windowLength } of sealed.toc.checkpoints) {
-      if (WINDOWS_HEADER_BYTES + windowOffset + windowLength > size) {
+      if (WINDOWS_HEADER_BYTES + windowOffset + windowLength > found.size) {
         throw new StoredFormError('the windows beside it are cut short');
       }
     }

@@ -5,15 +5,20 @@
  *   documents/sha256/<hex>      manifests, indexes and configs, as served; verified each time they are read
  *   names/<sha256 of the name>  what a name led to last: {"name", "digest", "mediaType"}
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { PeelError } from '../errors.ts';
 import { log } from '../log.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import { algorithmOf, hexOf, parseDigest, verifyBytes } from '../reference/digest.ts';
+import { MAX_CONFIG_SIZE } from '../reference/parse-config.ts';
+import { readOwnFile } from '../storage/own-file.ts';
+import { prepareFolder, replaceFile } from '../storage/replace-file.ts';
 import type { Digest } from '../units.ts';
 import type { BlobSource, ImageSource, StoredDocument } from './source.ts';
+
+/** Configs are the largest. */
+const MAX_STORED_BYTES = MAX_CONFIG_SIZE;
 
 interface NameRecord {
   readonly digest: Digest;
@@ -31,7 +36,8 @@ export class DocumentStore {
   /** The document, or undefined where it is not there or no longer what its digest says. */
   async readDocument(digest: Digest): Promise<Buffer | undefined> {
     try {
-      const bytes = await readFile(this.#documentPath(digest));
+      const bytes = await readOwnFile(this.#documentPath(digest), MAX_STORED_BYTES);
+      if (bytes === undefined) return undefined;
       verifyBytes(bytes, { digest, size: bytes.length }, `stored document ${digest}`);
       return bytes;
     } catch {
@@ -45,7 +51,9 @@ export class DocumentStore {
 
   async readName(name: string): Promise<NameRecord | undefined> {
     try {
-      const record: unknown = JSON.parse(await readFile(this.#namePath(name), 'utf8'));
+      const bytes = await readOwnFile(this.#namePath(name), MAX_STORED_BYTES);
+      if (bytes === undefined) return undefined;
+      const record: unknown = JSON.parse(bytes.toString('utf8'));
       if (typeof record !== 'object' || record === null) return undefined;
       const { digest, mediaType } = record as Record<string, unknown>;
       if (typeof digest !== 'string') return undefined;
@@ -72,14 +80,13 @@ export class DocumentStore {
 
   /** Whole or not at all. A cache that cannot be written costs the next command a request, nothing else. */
   async #write(file: string, bytes: Buffer): Promise<void> {
-    const temporary = `${file}.${randomBytes(6).toString('hex')}`;
+    const folder = path.dirname(file);
     try {
-      await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-      await writeFile(temporary, bytes, { mode: 0o600, flush: true });
-      await rename(temporary, file);
+      await prepareFolder(folder);
+      const written = await replaceFile(folder, path.basename(file), [bytes]);
+      await written.close();
     } catch (error) {
       log().warn({ err: error }, 'a document could not be kept in the cache');
-      await rm(temporary, { force: true }).catch(() => {});
     }
   }
 }

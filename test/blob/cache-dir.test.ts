@@ -3,7 +3,7 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCacheDir } from '../../src/blob/cache-dir.ts';
 import type { Digest } from '../../src/units.ts';
-import { useTempDirs } from './temp-dir.ts';
+import { useTempDirs } from '../support/temp-dirs.ts';
 
 const makeDir = useTempDirs();
 const isRoot = process.getuid?.() === 0;
@@ -12,7 +12,7 @@ const unsafe = { code: 'ERR_CACHE', facts: { reason: 'unsafe' } };
 
 describe('openCacheDir', () => {
   test('makes what is missing, for this user alone', async () => {
-    const folder = path.join(await makeDir(), 'a', 'b', 'cache');
+    const folder = path.join(makeDir(), 'a', 'b', 'cache');
     const cache = await openCacheDir(folder);
     for (const made of ['..', '.', 'v1']) {
       expect((await stat(path.join(folder, made))).mode & 0o7777).toBe(0o700);
@@ -21,7 +21,7 @@ describe('openCacheDir', () => {
   });
 
   test('opens one that is there, also one that others may read, and shows them nothing', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await chmod(folder, 0o755);
     await openCacheDir(folder);
     await openCacheDir(folder);
@@ -30,7 +30,7 @@ describe('openCacheDir', () => {
   });
 
   test('tightens its own folder inside', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await mkdir(path.join(folder, 'v1'), { mode: 0o755 });
     await openCacheDir(folder);
     expect((await stat(path.join(folder, 'v1'))).mode & 0o7777).toBe(0o700);
@@ -39,7 +39,7 @@ describe('openCacheDir', () => {
   test.each(['0777', '0770', '0720', '0702', '1777'])(
     'F48: refuses a folder of mode %s, into which others may write',
     async (mode) => {
-      const folder = path.join(await makeDir(), 'cache');
+      const folder = path.join(makeDir(), 'cache');
       await mkdir(folder);
       await chmod(folder, Number.parseInt(mode, 8));
       await expect(openCacheDir(folder)).rejects.toMatchObject(unsafe);
@@ -48,7 +48,7 @@ describe('openCacheDir', () => {
   );
 
   test.skipIf(!isRoot)('F48: refuses a folder of another user, and writes nothing into it', async () => {
-    const folder = path.join(await makeDir(), 'cache');
+    const folder = path.join(makeDir(), 'cache');
     await mkdir(folder, { mode: 0o700 });
     await chown(folder, STRANGER, STRANGER);
     await expect(openCacheDir(folder)).rejects.toMatchObject(unsafe);
@@ -56,7 +56,7 @@ describe('openCacheDir', () => {
   });
 
   test('F48: refuses a symbolic link', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await mkdir(path.join(folder, 'real'), { mode: 0o700 });
     await symlink('real', path.join(folder, 'cache'));
     await expect(openCacheDir(path.join(folder, 'cache'))).rejects.toMatchObject(unsafe);
@@ -64,7 +64,7 @@ describe('openCacheDir', () => {
   });
 
   test('F48: refuses a link that leads nowhere, and a file', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await symlink('nowhere', path.join(folder, 'link'));
     await writeFile(path.join(folder, 'file'), '');
     await expect(openCacheDir(path.join(folder, 'link'))).rejects.toMatchObject(unsafe);
@@ -73,7 +73,7 @@ describe('openCacheDir', () => {
   });
 
   test('F48: refuses a place below a folder where anybody may exchange what lies in it', async () => {
-    const folder = path.join(await makeDir(), 'open');
+    const folder = path.join(makeDir(), 'open');
     await mkdir(path.join(folder, 'between', 'cache'), { recursive: true, mode: 0o700 });
     await chmod(folder, 0o777);
     for (const name of ['between/cache', 'between/new', 'new', 'new/deeper']) {
@@ -84,14 +84,14 @@ describe('openCacheDir', () => {
   });
 
   test('F48: such a folder is fine when it is sticky', async () => {
-    const folder = path.join(await makeDir(), 'open');
+    const folder = path.join(makeDir(), 'open');
     await mkdir(folder);
     await chmod(folder, 0o1777);
     await openCacheDir(path.join(folder, 'cache'));
   });
 
   test.skipIf(!isRoot)('F48: refuses a place below a folder of another user', async () => {
-    const folder = path.join(await makeDir(), 'theirs');
+    const folder = path.join(makeDir(), 'theirs');
     await mkdir(path.join(folder, 'cache'), { recursive: true, mode: 0o755 });
     await chown(folder, STRANGER, STRANGER);
     for (const name of ['cache', 'new']) {
@@ -101,7 +101,7 @@ describe('openCacheDir', () => {
   });
 
   test.skipIf(!isRoot)('F48: refuses a way through a link of another user', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await mkdir(path.join(folder, 'mine', 'cache'), { recursive: true, mode: 0o700 });
     const { lchown } = await import('node:fs/promises');
     await symlink('mine', path.join(folder, 'theirs'));
@@ -110,14 +110,14 @@ describe('openCacheDir', () => {
   });
 
   test('F48: what lies inside under our folder name must be ours, too', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await mkdir(path.join(folder, 'elsewhere'), { mode: 0o700 });
     await symlink('elsewhere', path.join(folder, 'v1'));
     await expect(openCacheDir(folder)).rejects.toMatchObject(unsafe);
   });
 
   test('a place that cannot be made is named with the reason', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await writeFile(path.join(folder, 'file'), '');
     const below = path.join(folder, 'file', 'cache');
     await expect(openCacheDir(below)).rejects.toMatchObject({ code: 'ERR_CACHE', facts: { path: below } });
@@ -128,7 +128,7 @@ describe('openCacheDir', () => {
   });
 
   test('the folder of a layer is built from a digest that was checked', async () => {
-    const cache = await openCacheDir(await makeDir());
+    const cache = await openCacheDir(makeDir());
     const hex = 'ab'.repeat(32);
     expect(cache.layerDir(`sha256:${hex}` as Digest)).toBe(
       path.join(cache.path, 'v1', 'layers', 'sha256', hex),

@@ -5,8 +5,8 @@ import { openCacheDir } from '../../src/blob/cache-dir.ts';
 import { cacheUsage, pruneCache } from '../../src/blob/cache-usage.ts';
 import { tryEvictLock } from '../../src/blob/evict-lock.ts';
 import { entryPosition } from '../../src/blob/span-map.ts';
+import { useTempDirs } from '../support/temp-dirs.ts';
 import { type CachedReader, openCachedReader } from './cached-reader.ts';
-import { useTempDirs } from './temp-dir.ts';
 
 const makeDir = useTempDirs();
 const KiB = 1024;
@@ -51,7 +51,7 @@ async function setUses({ dir, toc }: CachedReader, useOf: (span: number) => numb
 
 describe('eviction', () => {
   test('the spans least recently used go first, whichever layer they are of, and their bytes go from the disk', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const old = await fill(folder, 1);
     const recent = await fill(folder, 2);
     await setUses(old, (span) => 1000 + span);
@@ -76,7 +76,7 @@ describe('eviction', () => {
   });
 
   test('two spans evicted one after the other leave no page of theirs on the disk', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     // Spans that do not end at a page.
     const sizes = { size: 100_000, spanSize: 10_000, seed: 3 };
     const opened = await openCachedReader(folder, sizes);
@@ -94,7 +94,7 @@ describe('eviction', () => {
   });
 
   test('whole layers go when their spans are not enough, the one unused for longest first', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const cache = await openCacheDir(folder, { maxSize: 150 * KiB, minFreeShare: 0 });
     const hexes = ['aa', 'bb', 'cc'].map((pair) => pair.repeat(32));
     for (const [n, hex] of hexes.entries()) {
@@ -108,7 +108,7 @@ describe('eviction', () => {
   });
 
   test('F43: readers over a cache of a tenth of what they read get every byte, and the size stays bounded', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const readers = await Promise.all([1, 2, 3, 4].map((seed) => openLayer(folder, seed, 0.4 * LAYER)));
     let largest = 0;
     const measuring = setInterval(() => {
@@ -139,7 +139,7 @@ describe('eviction', () => {
   });
 
   test('a disk that is too full for the cache holds nothing of it, and its reader does not notice', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const opened = await openCachedReader(folder, { cacheLimits: { minFreeShare: 1 } });
     expect([await opened.isAllRight(), await opened.isAllRight()]).toEqual([true, true]);
     await opened.cache.flush();
@@ -150,7 +150,7 @@ describe('eviction', () => {
 
 describe('the lock of eviction', () => {
   test('keeps the second one out until it is released', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const release = await tryEvictLock(folder);
     expect(release).toBeDefined();
     expect(await tryEvictLock(folder)).toBeUndefined();
@@ -162,7 +162,7 @@ describe('the lock of eviction', () => {
   });
 
   test('F47: one that a dead process left, or that is too old, or no file at all, is taken over', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const file = path.join(folder, 'evict.lock');
     // Above the largest pid that Linux gives.
     await writeFile(file, '4194305');
@@ -179,7 +179,7 @@ describe('the lock of eviction', () => {
 
 describe('cacheUsage and pruneCache', () => {
   test('tell what each layer takes, and make room', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const first = await fill(folder, 1);
     const second = await openLayer(folder, 2);
     await second.isRight(4);
@@ -209,7 +209,7 @@ describe('cacheUsage and pruneCache', () => {
   });
 
   test('a cache emptied under a reader does not disturb it', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const opened = await openLayer(folder, 1);
     expect(await opened.isAllRight()).toBe(true);
     await opened.cache.flush();
@@ -219,7 +219,7 @@ describe('cacheUsage and pruneCache', () => {
   });
 
   test('what is no layer in the cache is neither counted nor touched', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const cache = await openCacheDir(folder);
     const layers = path.join(cache.versionDir, 'layers', 'sha256');
     await mkdir(layers, { recursive: true });

@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { useTempDirs } from '../support/temp-dirs.ts';
 import { openCachedReader } from './cached-reader.ts';
 import { type Compiled, compile } from './compiled.ts';
-import { useTempDirs } from './temp-dir.ts';
 
 const makeDir = useTempDirs();
 const PROGRAM = 'test/blob/cache-process.ts';
@@ -72,7 +72,7 @@ describe('F42: several processes over one cache', () => {
   ])(
     '%s: killed at any moment, none of them ever sees a wrong byte, nor does the next',
     async (_, maxSize) => {
-      const folder = await makeDir();
+      const folder = makeDir();
       const outputs: string[][] = [];
       let seed = 1;
       // Four at a time; each is killed at some moment, and another takes its place.
@@ -118,7 +118,7 @@ describe('P12: a cache that cannot be written', () => {
     ['F38: files may not grow beyond 100 kB', ['prlimit', '--fsize=100000'], [], {}],
     ['F30: there are no file descriptors left', [], ['no-descriptors'], { fromDisk: 0 }],
   ])('%s: reads are served without it', async (_, limit, trouble, outcome) => {
-    const folder = await makeDir();
+    const folder = makeDir();
     expect(await outcomeOf(start([...limit, ...reader(folder, 5, 20, 1e9), ...trouble]))).toMatchObject({
       read: 160,
       ...outcome,
@@ -128,7 +128,7 @@ describe('P12: a cache that cannot be written', () => {
   test.skipIf(process.getuid?.() !== 0)(
     'F37: a full disk, then a read-only one: reads go on, one warning for each outage, and both are got over',
     async () => {
-      const folder = await makeDir();
+      const folder = makeDir();
       const command = [process.execPath, compiled.fileOf(FULL_DISK), folder];
       // The disk is mounted in a namespace that ends with the process.
       const outcome = await outcomeOf(start(['unshare', '--mount', '--propagation', 'private', ...command]));

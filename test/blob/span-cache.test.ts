@@ -14,9 +14,9 @@ import {
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { HEADER_BYTES } from '../../src/blob/span-map.ts';
+import { useTempDirs } from '../support/temp-dirs.ts';
 import { type CachedReader, openCachedReader } from './cached-reader.ts';
 import { madeBytes } from './made-toc.ts';
-import { useTempDirs } from './temp-dir.ts';
 
 const makeDir = useTempDirs();
 
@@ -42,7 +42,7 @@ async function withReader<Result>(
 
 describe('SpanCache', () => {
   test('P11: what one process read, the next reads without a request', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await filledCache(folder);
     await withReader(folder, async (opened) => {
       expect(await opened.cache.isComplete()).toBe(true);
@@ -53,7 +53,7 @@ describe('SpanCache', () => {
   });
 
   test('only what was read is kept, and its share is told', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await withReader(folder, async (opened) => {
       expect(await opened.isRight(3)).toBe(true);
       await opened.cache.flush();
@@ -72,7 +72,7 @@ describe('SpanCache', () => {
   });
 
   test('two readers at the same time share what the other one brought', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const first = await openCachedReader(folder);
     const second = await openCachedReader(folder);
     expect(await second.isRight(0)).toBe(true);
@@ -86,7 +86,7 @@ describe('SpanCache', () => {
   });
 
   test('spans lie at their own offset in a file that is as private as the cache', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const layer = await filledCache(folder);
     expect((await readFile(path.join(layer, 'spans'))).equals(madeBytes(200_000))).toBe(true);
     for (const name of ['spans', 'spans.map']) {
@@ -96,7 +96,7 @@ describe('SpanCache', () => {
   });
 
   test('F14: bytes that are not the ones recorded are not kept', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     await withReader(folder, async (opened) => {
       opened.source.fault = () => ({ change: (bytes) => bytes.fill(7) });
       await expect(opened.isRight(2)).rejects.toMatchObject({
@@ -231,7 +231,7 @@ describe('F41: a damaged cache', () => {
   test(`is found out, made good and never served, in ${DAMAGES.length} ways to damage it`, async () => {
     const outcomes: string[] = [];
     for (const [name, damage] of DAMAGES) {
-      const folder = await makeDir();
+      const folder = makeDir();
       await damage(await filledCache(folder));
       const isRight = await withReader(folder, (opened) => opened.isAllRight());
       // Read once more: what was refetched was kept, or the damage did no harm.
@@ -245,7 +245,7 @@ describe('F41: a damaged cache', () => {
   });
 
   test('a link in place of a file leaves alone what it leads to', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const layer = await filledCache(folder);
     const other = path.join(folder, 'precious');
     await writeFile(other, 'precious');
@@ -256,7 +256,7 @@ describe('F41: a damaged cache', () => {
   });
 
   test('damage under a process that runs is found out as well', async () => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const layer = await filledCache(folder);
     await withReader(folder, async (opened) => {
       expect(await opened.isAllRight()).toBe(true);
@@ -276,7 +276,7 @@ describe('F44: a cache that is taken away while it is used', () => {
   ];
 
   test.each(takings)('%s: reads go on, and what is read is kept again', async (_, take) => {
-    const folder = await makeDir();
+    const folder = makeDir();
     const layer = await filledCache(folder);
     await withReader(folder, async (opened) => {
       expect(await opened.isRight(0)).toBe(true);

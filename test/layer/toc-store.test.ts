@@ -270,6 +270,12 @@ describe('P12: a cache that cannot be written', () => {
     expect(await load()).toBeUndefined();
   });
 
+  test('leaves the TOC usable in memory (a file system that answers ENOENT to every mkdir)', async () => {
+    const stored = await new TocStore(() => '/proc/self/fdinfo/peel/layers').save(toc, windows);
+    await expectWhole(stored);
+    await stored.close();
+  });
+
   test.for([
     ['ENOSPC', 'size=4k'],
     ['EROFS', 'ro'],

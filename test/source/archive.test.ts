@@ -14,10 +14,10 @@ import type { ImageSource } from '../../src/source/source.ts';
 import { compressed } from '../../src/units.ts';
 import { codeOfAsync } from '../reference/code-of.ts';
 import { imagesDir } from '../support/images.ts';
+import { useTempPaths } from '../support/temp-dirs.ts';
 import { collect, MadeLayout, sha256, type TarMember, tarOf, writeTarFile } from './made-image.ts';
-import { useTempFolder } from './temp-folder.ts';
 
-const newPath = useTempFolder();
+const newPath = useTempPaths();
 
 interface Opened {
   readonly name: string;

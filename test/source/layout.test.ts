@@ -20,10 +20,10 @@ import { LayoutSource } from '../../src/source/layout/layout-source.ts';
 import { compressed } from '../../src/units.ts';
 import { codeOfAsync } from '../reference/code-of.ts';
 import { imagesDir } from '../support/images.ts';
+import { useTempPaths } from '../support/temp-dirs.ts';
 import { collect, MadeLayout, OCI_LAYER, OCI_MANIFEST, REF_NAME, sha256 } from './made-image.ts';
-import { useTempFolder } from './temp-folder.ts';
 
-const newPath = useTempFolder();
+const newPath = useTempPaths();
 const AMD64 = { os: 'linux', architecture: 'amd64' };
 const ARM64 = { os: 'linux', architecture: 'arm64' };
 

@@ -4,10 +4,10 @@ import { describe, expect, test } from 'vitest';
 import { parseImageName } from '../../src/reference/transport.ts';
 import { openSource } from '../../src/source/open-source.ts';
 import { codeOfAsync } from '../reference/code-of.ts';
+import { useTempPaths } from '../support/temp-dirs.ts';
 import { MadeLayout, REF_NAME, writeTarFile } from './made-image.ts';
-import { useTempFolder } from './temp-folder.ts';
 
-const newPath = useTempFolder();
+const newPath = useTempPaths();
 
 function layout(): MadeLayout {
   const made = new MadeLayout();

@@ -8,10 +8,10 @@ import { type ResolvedImage, resolveImage } from '../../src/source/resolve-image
 import type { ImageSource } from '../../src/source/source.ts';
 import { codeOfAsync } from '../reference/code-of.ts';
 import { imagesDir } from '../support/images.ts';
+import { useTempPaths } from '../support/temp-dirs.ts';
 import { type MadeDescriptor, MadeLayout, OCI_CONFIG, OCI_MANIFEST } from './made-image.ts';
-import { useTempFolder } from './temp-folder.ts';
 
-const newPath = useTempFolder();
+const newPath = useTempPaths();
 const AMD64 = { os: 'linux', architecture: 'amd64' };
 const ARM64 = { os: 'linux', architecture: 'arm64' };
 const S390X = { os: 'linux', architecture: 's390x' };
