@@ -73,6 +73,19 @@ export function isPeelError(error: unknown, code?: ErrorCode): error is PeelErro
   return error instanceof PeelError && (code === undefined || error.code === code);
 }
 
+/** What whoever waits gets once `signal` is aborted: the reason where that says more than that it was. */
+export function interruptionOf(signal: AbortSignal | undefined, doing: string): PeelError {
+  const reason: unknown = signal?.reason;
+  return isPeelError(reason)
+    ? reason
+    : new PeelError('ERR_INTERRUPTED', `${doing} was interrupted`, { cause: reason });
+}
+
+/** @throws PeelError as `interruptionOf` makes it. */
+export function throwIfAborted(signal: AbortSignal | undefined, doing: string): void {
+  if (signal?.aborted === true) throw interruptionOf(signal, doing);
+}
+
 /** The code of a failed system call (`ENOENT`, ...), or undefined for other errors. */
 export function systemCodeOf(error: unknown): string | undefined {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;

@@ -9,9 +9,10 @@
  * digest, and the next process starts from there. Nothing is served from a layer before its digest and diffID
  * were proved (FAULTS P2, strict).
  */
+import { setMaxListeners } from 'node:events';
 import os from 'node:os';
 import path from 'node:path';
-import { ByteBudget } from './blob/byte-budget.ts';
+import { Budget, MAX_INFLIGHT_BYTES } from './blob/budget.ts';
 import { CacheDir, type CacheLimits, openCacheDir } from './blob/cache-dir.ts';
 import { LayerReader } from './blob/layer-reader.ts';
 import { MemoryCache } from './blob/memory-cache.ts';
@@ -119,13 +120,14 @@ export class Image {
   readonly #cache: CacheDir;
   readonly #options: OpenImageOptions;
   readonly #memory = new MemoryCache();
-  readonly #inflight = new ByteBudget();
+  readonly #inflight = new Budget(MAX_INFLIGHT_BYTES);
   readonly #tocStore: TocStore;
   readonly #closing = new AbortController();
   /** By digest: a layer that stands twice in the manifest is one layer (E147). */
   readonly #tocs = new Map<Digest, Promise<StoredToc>>();
   readonly #readers = new Map<Digest, Promise<OpenLayer>>();
-  readonly #slots: Semaphore;
+  /** Of layers that are indexed at once. */
+  readonly #slots = new Budget(Math.min(os.availableParallelism(), 4));
   #tree: Promise<Tree> | undefined;
 
   constructor(source: ImageSource, resolved: ResolvedImage, cache: CacheDir, options: OpenImageOptions) {
@@ -144,7 +146,8 @@ export class Image {
     this.#cache = cache;
     this.#options = options;
     this.#tocStore = new TocStore((digest) => cache.layerDir(digest));
-    this.#slots = new Semaphore(Math.min(os.availableParallelism(), 4));
+    // Every layer that waits for its turn listens.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   get platform(): Platform {
@@ -229,17 +232,11 @@ export class Image {
   }
 
   async #mergeAll(): Promise<Tree> {
-    const tocs = this.layers.map((_, layer) => this.layerToc(layer));
-    try {
-      const entries = (await Promise.all(tocs)).map((toc) => toc.entries);
-      const tree = mergeLayers(entries);
-      for (const warning of tree.warnings) log().warn({ image: this.name }, warning);
-      return tree;
-    } catch (error) {
-      // One layer failed: the others are given time to end, so that nothing runs on behind the error.
-      await Promise.allSettled(tocs);
-      throw error;
-    }
+    // One layer that fails ends it: nobody waits for the download of the others, which `close` interrupts.
+    const tocs = await Promise.all(this.layers.map((_, layer) => this.layerToc(layer)));
+    const tree = mergeLayers(tocs.map((toc) => toc.entries));
+    for (const warning of tree.warnings) log().warn({ image: this.name }, warning);
+    return tree;
   }
 
   #filesystemOver(tree: Tree): FileSystem {
@@ -249,7 +246,8 @@ export class Image {
     });
   }
 
-  #openReader(layer: number): Promise<OpenLayer> {
+  async #openReader(layer: number): Promise<OpenLayer> {
+    this.#closing.signal.throwIfAborted();
     return once(this.#readers, this.#layerAt(layer).descriptor.digest, async () => {
       const stored = await this.#openToc(layer);
       const spans = this.#cache.openSpanCache(stored.toc);
@@ -270,6 +268,7 @@ export class Image {
 
   /** From the cache, or by indexing. It must be of this very image: same size, same diffID (E144, E145). */
   async #openToc(layer: number): Promise<StoredToc> {
+    this.#closing.signal.throwIfAborted();
     const { descriptor, diffID } = this.#layerAt(layer);
     const stored = await once(
       this.#tocs,
@@ -291,10 +290,10 @@ export class Image {
     const { digest, size } = descriptor;
     const report = (bytes: number, isDone: boolean): void =>
       this.#options.onProgress?.({ layer, layerCount: this.layers.length, digest, bytes, size, isDone });
-    return this.#slots.run(async () => {
+    const signal = anySignal(this.#closing.signal, this.#options.signal);
+    const release = await this.#slots.acquire(1, signal);
+    try {
       const started = performance.now();
-      const signal = anySignal(this.#closing.signal, this.#options.signal);
-      signal.throwIfAborted();
       report(0, false);
       const blob = wholeBlob(this.#openBlob(layer), signal);
       const onProgress = (bytes: number): void => report(bytes, false);
@@ -304,7 +303,9 @@ export class Image {
       log().info({ layer: digest, ms: Math.round(performance.now() - started) }, 'layer indexed');
       report(size, true);
       return stored;
-    });
+    } finally {
+      release();
+    }
   }
 
   #openBlob(layer: number): BlobSource {
@@ -347,26 +348,4 @@ function once<Value>(
 
 function anySignal(first: AbortSignal, second: AbortSignal | undefined): AbortSignal {
   return second === undefined ? first : AbortSignal.any([first, second]);
-}
-
-/** Lets so many tasks run at once; the others wait in order. */
-class Semaphore {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(free: number) {
-    this.#free = free;
-  }
-
-  async run<Value>(task: () => Promise<Value>): Promise<Value> {
-    if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await task();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
 }

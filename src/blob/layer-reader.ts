@@ -7,11 +7,11 @@
  * a deadline (P8). A failure is not remembered.
  */
 import { setMaxListeners } from 'node:events';
-import { isPeelError, PeelError } from '../errors.ts';
+import { interruptionOf, PeelError } from '../errors.ts';
 import { log } from '../log.ts';
 import { sha256 } from '../native.ts';
 import type { UncompressedOffset, UncompressedRange } from '../units.ts';
-import { ByteBudget } from './byte-budget.ts';
+import { Budget, MAX_INFLIGHT_BYTES } from './budget.ts';
 import type { LayerIndex } from './decode-run.ts';
 import type { MemoryCache } from './memory-cache.ts';
 import { spanOf, spansOf } from './plan.ts';
@@ -29,7 +29,7 @@ export interface ReadLimits {
   /** Uncompressed bytes fetched ahead of a sequential reader, at most. Default 8 MiB. */
   readonly maxReadaheadBytes?: number;
   /** Shared by all layers of a process. Default: one for this layer. */
-  readonly inflight?: ByteBudget;
+  readonly inflight?: Budget;
 }
 
 export interface LayerReaderParts {
@@ -83,7 +83,7 @@ export class LayerReader {
       cache,
       memory,
       flights: this.#flights,
-      inflight: limits.inflight ?? new ByteBudget(),
+      inflight: limits.inflight ?? new Budget(MAX_INFLIGHT_BYTES),
       maxRequestBytes: limits.maxRequestBytes ?? DEFAULT_MAX_REQUEST_BYTES,
     });
   }
@@ -268,15 +268,11 @@ export class LayerReader {
   }
 
   #reasonOf(signal: AbortSignal): PeelError {
-    const reason: unknown = signal.reason;
-    return isPeelError(reason) ? reason : this.#interrupted('the reader gave up', reason);
+    return interruptionOf(signal, `reading layer ${this.#stored.toc.digest}`);
   }
 
-  #interrupted(why: string, cause?: unknown): PeelError {
+  #interrupted(why: string): PeelError {
     const { digest } = this.#stored.toc;
-    return new PeelError('ERR_INTERRUPTED', `reading layer ${digest}: ${why}`, {
-      facts: { layer: digest },
-      ...(cause === undefined ? {} : { cause }),
-    });
+    return new PeelError('ERR_INTERRUPTED', `reading layer ${digest}: ${why}`, { facts: { layer: digest } });
   }
 }

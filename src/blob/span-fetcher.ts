@@ -12,7 +12,7 @@ import { PeelError } from '../errors.ts';
 import { log } from '../log.ts';
 import { sha256 } from '../native.ts';
 import type { CompressedRange } from '../units.ts';
-import { ByteBudget } from './byte-budget.ts';
+import { Budget } from './budget.ts';
 import { BadSpan, type DecodedSpan, type DecodeRun, type LayerIndex, openDecodeRun } from './decode-run.ts';
 import { fetchSpans } from './fetch-spans.ts';
 import type { MemoryCache } from './memory-cache.ts';
@@ -40,7 +40,7 @@ export interface FetcherParts {
   readonly cache: SpanCache | undefined;
   readonly memory: MemoryCache;
   readonly flights: SpanFlights;
-  readonly inflight: ByteBudget;
+  readonly inflight: Budget;
   readonly maxRequestBytes: number;
 }
 
@@ -48,7 +48,7 @@ export class SpanFetcher {
   readonly stats: FetchStats = { requests: 0, fetchedBytes: 0, fetchedSpans: 0, badSpans: 0 };
   readonly #parts: FetcherParts;
   /** One turn at a time for each checkpoint that serves several spans. */
-  readonly #turns = new Map<number, ByteBudget>();
+  readonly #turns = new Map<number, Budget>();
   #parked: { run: DecodeRun; timer: NodeJS.Timeout } | undefined;
   #isClosed = false;
 
@@ -191,13 +191,13 @@ export class SpanFetcher {
    * A run waits for the one that passes over its first span, and keeps those waiting that could go on after
    * its last.
    */
-  #turnsOf({ first, last }: SpanRun): Set<ByteBudget> {
-    const turns = new Set<ByteBudget>();
+  #turnsOf({ first, last }: SpanRun): Set<Budget> {
+    const turns = new Set<Budget>();
     const { spans } = this.#parts.index.toc;
     for (const span of [first, last]) {
       const { checkpoint } = spanOf(spans, span);
       if (spans[span - 1]?.checkpoint !== checkpoint && spans[span + 1]?.checkpoint !== checkpoint) continue;
-      const turn = this.#turns.get(checkpoint) ?? new ByteBudget(1);
+      const turn = this.#turns.get(checkpoint) ?? new Budget(1);
       this.#turns.set(checkpoint, turn);
       turns.add(turn);
     }

@@ -1,9 +1,9 @@
 /** Blobs that lie in local files, served as `source.ts` asks: whole and verified, or by range. */
-import { PeelError } from '../errors.ts';
+import { PeelError, throwIfAborted } from '../errors.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import { verifyBytes } from '../reference/digest.ts';
 import type { CompressedRange, Digest } from '../units.ts';
-import { type OpenFile, streamFile, throwIfAborted } from './local-file.ts';
+import { type OpenFile, streamFile } from './local-file.ts';
 import type { BlobSource } from './source.ts';
 
 /**
@@ -52,7 +52,7 @@ export class FileBlob implements BlobSource {
   }
 
   async *fetch(range: CompressedRange, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-    throwIfAborted(signal);
+    throwIfAborted(signal, `reading ${this.#what}`);
     if (range.start < 0 || range.end > this.size || range.start > range.end) {
       throw new RangeError(`bytes ${range.start} to ${range.end} do not lie in a blob of ${this.size}`);
     }

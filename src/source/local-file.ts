@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { PeelError, systemCodeOf } from '../errors.ts';
+import { PeelError, systemCodeOf, throwIfAborted } from '../errors.ts';
 import type { CompressedRange } from '../units.ts';
 
 /** Bytes that can be read by position: a file, or a part of one. */
@@ -50,17 +50,11 @@ export async function* streamFile(
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   for (let at: number = range.start; at < range.end; ) {
-    throwIfAborted(signal);
+    throwIfAborted(signal, 'reading');
     const chunk = await file.read(at, Math.min(CHUNK_SIZE, range.end - at));
     at += chunk.length;
     yield chunk;
   }
-}
-
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted !== true) return;
-  if (signal.reason instanceof PeelError) throw signal.reason;
-  throw new PeelError('ERR_INTERRUPTED', 'reading was interrupted', { cause: signal.reason });
 }
 
 class LocalFile implements OpenFile {

@@ -6,9 +6,9 @@
  * paths on this machine: `./` and `..` are resolved inside the archive (E173, E181), and so are links (E174).
  */
 import { extract, type Header } from 'tar-stream';
-import { PeelError } from '../../errors.ts';
+import { PeelError, throwIfAborted } from '../../errors.ts';
 import { excerpt } from '../../reference/digest.ts';
-import { type OpenFile, throwIfAborted } from '../local-file.ts';
+import type { OpenFile } from '../local-file.ts';
 
 /** A stretch of the archive file. */
 export interface Member {
@@ -82,7 +82,7 @@ export async function readMemberTable(
   const blocks = new BlockReader(file);
   let count = 0;
   for (let at = 0; ; ) {
-    throwIfAborted(signal);
+    throwIfAborted(signal, `reading ${what}`);
     const header = await readHeader(blocks, at, what);
     if (header === undefined) return new MemberTable(entries, repeated);
     const { headers, bodyStart } = header;

@@ -6,7 +6,7 @@
  * the caller gives up, when the deadline passes, or when what it is armed for takes too long.
  */
 import { setMaxListeners } from 'node:events';
-import { PeelError } from '../../errors.ts';
+import { interruptionOf, PeelError, throwIfAborted } from '../../errors.ts';
 import { type Limits, MAX_TRIES } from './options.ts';
 
 export class Deadline {
@@ -90,7 +90,7 @@ export class Watch {
   constructor(deadline: Deadline, outer: AbortSignal | undefined) {
     this.#deadline = deadline;
     this.#outer = outer;
-    this.#onOuterAbort = () => this.abort(interruption(outer));
+    this.#onOuterAbort = () => this.abort(interruptionOf(outer, REQUEST));
     if (outer?.aborted === true) {
       this.#onOuterAbort();
     } else {
@@ -137,22 +137,10 @@ function listen(signal: AbortSignal | undefined, onAbort: () => void): void {
   }
 }
 
-/** What a caller gets that aborted: its own error where it gave one. */
-function interruption(signal: AbortSignal | undefined): PeelError {
-  const reason: unknown = signal?.reason;
-  return reason instanceof PeelError
-    ? reason
-    : new PeelError('ERR_INTERRUPTED', 'the request was interrupted');
-}
-
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) {
-    throw interruption(signal);
-  }
-}
+const REQUEST = 'the request';
 
 async function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  throwIfAborted(signal);
+  throwIfAborted(signal, REQUEST);
   await new Promise<void>((resolve, reject) => {
     const timer = setTimeout(() => {
       signal?.removeEventListener('abort', onAbort);
@@ -160,7 +148,7 @@ async function sleep(ms: number, signal: AbortSignal | undefined): Promise<void>
     }, ms);
     const onAbort = (): void => {
       clearTimeout(timer);
-      reject(interruption(signal));
+      reject(interruptionOf(signal, REQUEST));
     };
     listen(signal, onAbort);
   });
@@ -173,10 +161,10 @@ export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal |
   }
   // Whoever is left to wait for it sees its failure; nobody may be left.
   promise.catch(() => {});
-  throwIfAborted(signal);
+  throwIfAborted(signal, REQUEST);
   let onAbort = (): void => {};
   const aborted = new Promise<never>((_resolve, reject) => {
-    onAbort = () => reject(interruption(signal));
+    onAbort = () => reject(interruptionOf(signal, REQUEST));
     listen(signal, onAbort);
   });
   try {

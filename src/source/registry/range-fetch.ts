@@ -5,11 +5,10 @@
  * Exactly the bytes of the range come, or the iteration throws. They are not verified: a registry that sends
  * other bytes of the right number is found out by the digests of `src/blob/`.
  */
-import { PeelError } from '../../errors.ts';
+import { PeelError, throwIfAborted } from '../../errors.ts';
 import type { Descriptor } from '../../reference/descriptor.ts';
 import type { CompressedRange } from '../../units.ts';
 import { planBody, rangeHeader } from './content-range.ts';
-import { throwIfAborted } from './deadline.ts';
 import { PROGRESS_BYTES } from './options.ts';
 import type { RegistryClient } from './registry-client.ts';
 import type { Operation, RegistryHost } from './registry-host.ts';
@@ -44,7 +43,7 @@ export async function* fetchRange(
   let at: number = range.start;
   let progress = 0;
   while (at < range.end) {
-    throwIfAborted(signal);
+    throwIfAborted(signal, doing);
     const { host, body } = await openBody(request, at, doing, operation);
     try {
       for await (const chunk of body) {

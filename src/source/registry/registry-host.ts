@@ -1,11 +1,11 @@
 /**
  * One registry host at work: requests to it with its credentials, redirects followed, failures tried again.
  */
-import { PeelError } from '../../errors.ts';
+import { PeelError, throwIfAborted } from '../../errors.ts';
 import { log } from '../../log.ts';
 import { Authorizer } from './authorizer.ts';
 import type { CredentialFinder } from './credentials.ts';
-import { Deadline, Tries, throwIfAborted, untilAborted } from './deadline.ts';
+import { Deadline, Tries, untilAborted } from './deadline.ts';
 import { type Counters, Exchanger, type HttpAnswer, type HttpRequest } from './exchange.ts';
 import type { HostConfig } from './host-config.ts';
 import { type Limits, MAX_REDIRECTS, type RegistryOptions } from './options.ts';
@@ -114,7 +114,7 @@ export class RegistryHost {
     let isRenewed = false;
     await untilAborted(this.#chooseScheme(), signal);
     for (;;) {
-      throwIfAborted(signal);
+      throwIfAborted(signal, request.doing);
       let sent: SentAnswer;
       try {
         sent = await this.#follow(request, operation);

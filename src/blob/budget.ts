@@ -1,33 +1,33 @@
 /**
- * Bounds how many bytes are on their way at once: who would pass the bound waits, first come first served.
- * One for a process, shared by all layers.
+ * Bounds how much goes on at once: bytes in flight, layers being indexed, or one turn after the other. Who would
+ * pass the bound waits, first come first served.
  */
 
-/** FAULTS section 7: in-flight fetch. */
-const DEFAULT_INFLIGHT_BYTES = 64 * 1024 * 1024;
+/** FAULTS section 7: in-flight fetch, for all layers of a process. */
+export const MAX_INFLIGHT_BYTES = 64 * 1024 * 1024;
 
 interface Waiter {
-  readonly bytes: number;
+  readonly share: number;
   readonly admit: () => void;
 }
 
-export class ByteBudget {
+export class Budget {
   readonly #total: number;
   #free: number;
   readonly #queue: Waiter[] = [];
 
-  constructor(totalBytes: number = DEFAULT_INFLIGHT_BYTES) {
-    this.#total = totalBytes;
-    this.#free = totalBytes;
+  constructor(total: number) {
+    this.#total = total;
+    this.#free = total;
   }
 
   /**
-   * Resolves once `bytes` fit; call the result to give them back (idempotent). A request larger than the
+   * Resolves once `amount` fits; call the result to give them back (idempotent). A request larger than the
    * whole budget gets all of it. Rejects with the signal's reason when it aborts first.
    */
-  async acquire(bytes: number, signal: AbortSignal): Promise<() => void> {
+  async acquire(amount: number, signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted();
-    const share = Math.min(bytes, this.#total);
+    const share = Math.min(amount, this.#total);
     if (this.#queue.length > 0 || share > this.#free) {
       await new Promise<void>((resolve, reject) => {
         const leave = (): void => {
@@ -37,7 +37,7 @@ export class ByteBudget {
           this.#admit();
         };
         const waiter: Waiter = {
-          bytes: share,
+          share,
           admit: () => {
             signal.removeEventListener('abort', leave);
             resolve();
@@ -59,9 +59,9 @@ export class ByteBudget {
   }
 
   #admit(): void {
-    for (let next = this.#queue[0]; next !== undefined && next.bytes <= this.#free; next = this.#queue[0]) {
+    for (let next = this.#queue[0]; next !== undefined && next.share <= this.#free; next = this.#queue[0]) {
       this.#queue.shift();
-      this.#free -= next.bytes;
+      this.#free -= next.share;
       next.admit();
     }
   }

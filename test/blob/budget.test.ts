@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { ByteBudget } from '../../src/blob/byte-budget.ts';
+import { Budget } from '../../src/blob/budget.ts';
 
 const never = new AbortController().signal;
 
-describe('ByteBudget', () => {
+describe('Budget', () => {
   test('who fits goes on, who does not waits until bytes are given back, in order', async () => {
-    const budget = new ByteBudget(10);
+    const budget = new Budget(10);
     const order: string[] = [];
     const first = await budget.acquire(6, never);
     const second = budget.acquire(6, never).then((release) => {
@@ -26,7 +26,7 @@ describe('ByteBudget', () => {
   });
 
   test('more than there ever is takes all there is', async () => {
-    const budget = new ByteBudget(10);
+    const budget = new Budget(10);
     const release = await budget.acquire(1000, never);
     release();
     release();
@@ -34,7 +34,7 @@ describe('ByteBudget', () => {
   });
 
   test('who gives up while waiting lets the next one through', async () => {
-    const budget = new ByteBudget(10);
+    const budget = new Budget(10);
     const holding = await budget.acquire(5, never);
     const leaving = new AbortController();
     const large = budget.acquire(10, leaving.signal);
