@@ -6,6 +6,12 @@
         "native/addon.cc",
         "native/decoder.cc",
         "native/decoder_binding.cc",
+        "native/fuse_binding.cc",
+        "native/fuse_decode.cc",
+        "native/fuse_init.cc",
+        "native/fuse_mount.cc",
+        "native/fuse_ops.cc",
+        "native/fuse_session.cc",
         "native/gzip_header.cc",
         "native/gzip_stream.cc",
         "native/index_builder.cc",
@@ -15,6 +21,7 @@
         "native/scanner.cc",
         "native/scanner_binding.cc",
         "native/sha256.cc",
+        "native/span_files.cc",
         "native/syscalls_binding.cc",
         "native/tar_framer.cc",
         "native/tar_header.cc",
@@ -30,6 +37,14 @@
       "cflags_cc": ["-std=c++17", "-O2", "-fexceptions", "-Wall", "-Wextra", "-Werror"],
       "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic", "-Wl,-z,relro,-z,now"],
       "libraries": ["-l:libzstd.a"]
+    },
+    {
+      "target_name": "peel-watchdog",
+      "type": "executable",
+      "sources": ["native/watchdog.cc"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-O3"],
+      "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror"],
+      "ldflags": ["-static-libgcc", "-static-libstdc++", "-Wl,-z,relro,-z,now"]
     }
   ]
 }

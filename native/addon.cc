@@ -4,7 +4,7 @@
 
 NAPI_MODULE_INIT() {
   if (!peel::AddScanner(env, exports) || !peel::AddDecoder(env, exports) || !peel::AddSyscalls(env, exports) ||
-      !peel::AddTree(env, exports)) {
+      !peel::AddTree(env, exports) || !peel::AddFuse(env, exports)) {
     napi_throw_error(env, nullptr, "cannot set up the native part");
     return nullptr;
   }

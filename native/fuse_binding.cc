@@ -1,0 +1,426 @@
+// The FUSE server for JavaScript: mount, openSession and what a session does. Typed in src/native-fuse.ts.
+//
+// A session's threads read the Buffer that holds the tree, so the Buffer is referenced until no thread is left; at
+// the end of the environment the session is stopped first (a cleanup hook), and the Buffer goes after.
+#include <errno.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <exception>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings.h"
+#include "fuse_mount.h"
+#include "fuse_session.h"
+
+namespace peel {
+namespace {
+
+constexpr double kLargestNumber = 9007199254740991.0;
+constexpr size_t kNumbersPerEvent = 5;
+
+bool GetWhole(napi_env env, napi_value value, double most, uint64_t& number) {
+  double given = 0;
+  if (!GetNumber(env, value, given)) return false;
+  if (!(given >= 0 && given <= most) || given != std::floor(given)) {
+    ThrowType(env, "number out of range");
+    return false;
+  }
+  number = static_cast<uint64_t>(given);
+  return true;
+}
+
+bool GetText(napi_env env, napi_value value, std::string& text) {
+  const uint8_t* data = nullptr;
+  size_t length = 0;
+  if (!GetBytes(env, value, data, length)) return false;
+  text.assign(reinterpret_cast<const char*>(data), length);
+  if (text.find('\0') == std::string::npos) return true;
+  ThrowType(env, "a NUL byte in a path or an option");
+  return false;
+}
+
+bool GetFloats(napi_env env, napi_value value, const double*& data, size_t& length) {
+  bool is_typed_array = false;
+  napi_typedarray_type type;
+  void* memory = nullptr;
+  if (napi_is_typedarray(env, value, &is_typed_array) == napi_ok && is_typed_array &&
+      napi_get_typedarray_info(env, value, &type, &length, &memory, nullptr, nullptr) == napi_ok &&
+      type == napi_float64_array) {
+    data = static_cast<const double*>(memory);
+    return true;
+  }
+  ThrowType(env, "not a Float64Array");
+  return false;
+}
+
+// The JavaScript side of a session.
+struct FuseHandle {
+  static constexpr napi_type_tag kTag = {0x7065656c2d667573, 0x652d736573732d31};
+
+  std::shared_ptr<fuse::Session> session;
+  napi_env env = nullptr;
+  napi_threadsafe_function wake = nullptr;
+  napi_ref tree = nullptr;
+  bool is_over = false;
+
+  // Idempotent. No thread touches the tree or calls us afterwards.
+  void End() {
+    if (is_over) return;
+    is_over = true;
+    session->Stop();
+    napi_release_threadsafe_function(wake, napi_tsfn_abort);
+    napi_delete_reference(env, tree);
+    napi_remove_env_cleanup_hook(env, OnCleanup, this);
+  }
+  static void OnCleanup(void* data) { static_cast<FuseHandle*>(data)->End(); }
+};
+
+// Hands what has happened to the callback: five numbers an event. After the last event the session is over.
+void Deliver(napi_env env, napi_value callback, void* context, void*) {
+  if (env == nullptr || callback == nullptr) return;
+  const auto handle = *static_cast<std::shared_ptr<FuseHandle>*>(context);
+  if (handle->is_over) return;
+  const std::vector<fuse::Event> events = handle->session->TakeEvents();
+  double* numbers = nullptr;
+  napi_value array = Float64ArrayOf(env, events.size() * kNumbersPerEvent, numbers);
+  napi_value global = nullptr;
+  if (array == nullptr || napi_get_global(env, &global) != napi_ok) return;
+  bool is_closed = false;
+  for (const fuse::Event& event : events) {
+    *numbers++ = event.kind;
+    *numbers++ = static_cast<double>(event.id);
+    *numbers++ = static_cast<double>(event.ino);
+    *numbers++ = static_cast<double>(event.offset);
+    *numbers++ = static_cast<double>(event.length);
+    if (event.kind == fuse::Event::kClosed) is_closed = true;
+  }
+  if (is_closed) handle->End();
+  napi_value argument[] = {array};
+  napi_value result = nullptr;
+  // An exception of the callback is a mistake of ours: it ends the process as any uncaught one.
+  napi_call_function(env, global, callback, 1, argument, &result);
+}
+
+napi_value Undefined(napi_env env) {
+  napi_value value = nullptr;
+  return napi_get_undefined(env, &value) == napi_ok ? value : nullptr;
+}
+
+// mountFuse(path, source, flags, options): a descriptor, or a negated errno
+napi_value MountFuse(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  std::string path;
+  std::string source;
+  std::string options;
+  uint64_t flags = 0;
+  if (!Arguments(env, info, arguments) || !GetText(env, arguments[0], path) || !GetText(env, arguments[1], source) ||
+      !GetWhole(env, arguments[2], 4294967295.0, flags) || !GetText(env, arguments[3], options)) {
+    return nullptr;
+  }
+  const fuse::Mounted mounted = fuse::MountDirectly(path, source, static_cast<unsigned long>(flags), options);
+  return NumberOf(env, mounted.fd >= 0 ? mounted.fd : -mounted.error);
+}
+
+class HelperJob final : public Job {
+ public:
+  HelperJob(std::string program, std::string path, std::string options, int limit_ms)
+      : program_(std::move(program)), path_(std::move(path)), options_(std::move(options)), limit_ms_(limit_ms) {}
+  ~HelperJob() override {
+    if (mounted_.fd >= 0) close(mounted_.fd);
+  }
+
+  Status Run() override {
+    mounted_ = fuse::MountThroughHelper(program_, path_, options_, limit_ms_);
+    return Status::Ok();
+  }
+  napi_value Result(napi_env env) override {
+    napi_value object = nullptr;
+    if (napi_create_object(env, &object) != napi_ok ||
+        !SetProperty(env, object, "result", NumberOf(env, mounted_.fd >= 0 ? mounted_.fd : -mounted_.error)) ||
+        !SetProperty(env, object, "message", BufferOf(env, mounted_.message.data(), mounted_.message.size()))) {
+      return nullptr;
+    }
+    mounted_.fd = -1;  // theirs now
+    return object;
+  }
+
+ private:
+  std::string program_;
+  std::string path_;
+  std::string options_;
+  int limit_ms_;
+  fuse::Mounted mounted_;
+};
+
+// mountFuseWithHelper(program, path, options, limitMs): Promise<{result, message}>
+napi_value MountFuseWithHelper(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  std::string program;
+  std::string path;
+  std::string options;
+  uint64_t limit = 0;
+  if (!Arguments(env, info, arguments) || !GetText(env, arguments[0], program) || !GetText(env, arguments[1], path) ||
+      !GetText(env, arguments[2], options) || !GetWhole(env, arguments[3], 1e6, limit)) {
+    return nullptr;
+  }
+  return StartJob(
+      env, "peel fusermount",
+      std::make_unique<HelperJob>(std::move(program), std::move(path), std::move(options), static_cast<int>(limit)));
+}
+
+// Four numbers a link that is shown with another target: directory, ino, start and end in `bytes`.
+bool GetTargets(const double* table, size_t length, const uint8_t* bytes, size_t size, fuse::OpsOptions& options) {
+  if (length % 4 != 0) return false;
+  for (size_t i = 0; i < length; i += 4) {
+    for (size_t j = i; j < i + 4; ++j) {
+      if (!(table[j] >= 0 && table[j] <= 4294967295.0)) return false;
+    }
+    const auto start = static_cast<size_t>(table[i + 2]);
+    const auto end = static_cast<size_t>(table[i + 3]);
+    if (start > end || end > size) return false;
+    options.targets.emplace(fuse::Ops::LinkKey(static_cast<uint32_t>(table[i]), static_cast<uint32_t>(table[i + 1])),
+                            std::string(reinterpret_cast<const char*>(bytes) + start, end - start));
+  }
+  return true;
+}
+
+// openFuseSession(treeBytes, uid or -1, gid or -1, containsLinks, targets, targetBytes, threads, parkedLimitMs,
+// callback)
+napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
+  napi_value arguments[9];
+  const uint8_t* data = nullptr;
+  size_t size = 0;
+  double uid = 0;
+  double gid = 0;
+  bool contains_links = false;
+  const double* targets = nullptr;
+  size_t target_count = 0;
+  const uint8_t* target_bytes = nullptr;
+  size_t target_size = 0;
+  uint64_t threads = 0;
+  uint64_t limit = 0;
+  if (!Arguments(env, info, arguments) || !GetBytes(env, arguments[0], data, size) ||
+      !GetNumber(env, arguments[1], uid) || !GetNumber(env, arguments[2], gid) ||
+      !GetFloats(env, arguments[4], targets, target_count) || !GetBytes(env, arguments[5], target_bytes, target_size) ||
+      !GetWhole(env, arguments[6], 64, threads) || !GetWhole(env, arguments[7], kLargestNumber, limit)) {
+    return nullptr;
+  }
+  if (napi_get_value_bool(env, arguments[3], &contains_links) != napi_ok) return ThrowType(env, "not a boolean");
+  try {
+    fuse::OpsOptions ops;
+    ops.has_uid = uid >= 0;
+    ops.has_gid = gid >= 0;
+    if (ops.has_uid) ops.uid = static_cast<uint32_t>(static_cast<uint64_t>(uid));
+    if (ops.has_gid) ops.gid = static_cast<uint32_t>(static_cast<uint64_t>(gid));
+    ops.contains_links = contains_links;
+    if (!GetTargets(targets, target_count, target_bytes, target_size, ops)) return ThrowType(env, "targets are odd");
+    fuse::SessionOptions options;
+    options.threads = threads == 0 ? 1 : static_cast<unsigned>(threads);
+    options.parked_limit_ms = limit;
+
+    auto handle = std::make_shared<FuseHandle>();
+    handle->env = env;
+    napi_value label = nullptr;
+    auto* context = new std::shared_ptr<FuseHandle>(handle);
+    if (napi_create_string_utf8(env, "peel fuse", NAPI_AUTO_LENGTH, &label) != napi_ok ||
+        napi_create_threadsafe_function(
+            env, arguments[8], nullptr, label, 0, 1, context,
+            [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<FuseHandle>*>(data); }, context,
+            Deliver, &handle->wake) != napi_ok) {
+      delete context;
+      return ThrowType(env, "the callback is no function");
+    }
+    Status status = fuse::Session::Create(
+        data, size, std::move(ops), options,
+        [wake = handle->wake] { napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking); },
+        &handle->session);
+    if (!status.ok()) {
+      napi_release_threadsafe_function(handle->wake, napi_tsfn_abort);
+      return Throw(env, status);
+    }
+    if (napi_create_reference(env, arguments[0], 1, &handle->tree) != napi_ok) {
+      napi_release_threadsafe_function(handle->wake, napi_tsfn_abort);
+      return ThrowType(env, "cannot keep the tree");
+    }
+    napi_add_env_cleanup_hook(env, FuseHandle::OnCleanup, handle.get());
+    return Handle<FuseHandle>::Create(env, std::move(handle));
+  } catch (const std::exception&) {
+    return Throw(env, Status::Of(Fault::kMemory, "out of memory"));
+  }
+}
+
+// startFuseSession(session, fd): takes the descriptor over
+napi_value StartFuseSession(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  uint64_t fd = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetWhole(env, arguments[1], 2147483647.0, fd)) return nullptr;
+  if (handle->is_over) return ThrowType(env, "the session is over");
+  if (Status status = handle->session->Start(static_cast<int>(fd)); !status.ok()) return Throw(env, status);
+  return Undefined(env);
+}
+
+// stopFuseSession(session)
+napi_value StopFuseSession(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr) return nullptr;
+  handle->End();
+  return Undefined(env);
+}
+
+// addFuseLayer(session, layer, spansPath, mapPath, ends): whether it was new
+napi_value AddFuseLayer(napi_env env, napi_callback_info info) {
+  napi_value arguments[5];
+  uint64_t layer = 0;
+  SpanFilesOfLayer files;
+  const double* ends = nullptr;
+  size_t count = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetWhole(env, arguments[1], 65535, layer) ||
+      !GetText(env, arguments[2], files.spans_path) || !GetText(env, arguments[3], files.map_path) ||
+      !GetFloats(env, arguments[4], ends, count)) {
+    return nullptr;
+  }
+  bool is_new = false;
+  try {
+    files.ends.reserve(count);
+    for (size_t i = 0; i < count; ++i) {
+      const double least = i == 0 ? 1 : ends[i - 1] + 1;
+      if (!(ends[i] >= least && ends[i] <= kLargestNumber)) return ThrowType(env, "span ends do not rise");
+      files.ends.push_back(static_cast<uint64_t>(ends[i]));
+    }
+    is_new = handle->session->span_files().Add(static_cast<uint32_t>(layer), std::move(files));
+  } catch (const std::exception&) {
+    return Throw(env, Status::Of(Fault::kMemory, "out of memory"));
+  }
+  napi_value value = nullptr;
+  return napi_get_boolean(env, is_new, &value) == napi_ok ? value : nullptr;
+}
+
+// markFuseSpan(session, layer, span)
+napi_value MarkFuseSpan(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  uint64_t layer = 0;
+  uint64_t span = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetWhole(env, arguments[1], 65535, layer) ||
+      !GetWhole(env, arguments[2], 4294967295.0, span)) {
+    return nullptr;
+  }
+  handle->session->span_files().MarkReady(static_cast<uint32_t>(layer), static_cast<uint32_t>(span));
+  return Undefined(env);
+}
+
+// replyFuse(session, id, bytes): 0, or the errno that the kernel refused them with
+napi_value ReplyFuse(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  uint64_t id = 0;
+  const uint8_t* data = nullptr;
+  size_t size = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetWhole(env, arguments[1], kLargestNumber, id) ||
+      !GetBytes(env, arguments[2], data, size)) {
+    return nullptr;
+  }
+  return NumberOf(env, handle->session->Reply(id, data, size));
+}
+
+// failFuse(session, id, errno): as replyFuse
+napi_value FailFuse(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  uint64_t id = 0;
+  uint64_t error = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetWhole(env, arguments[1], kLargestNumber, id) ||
+      !GetWhole(env, arguments[2], 511, error)) {
+    return nullptr;
+  }
+  return NumberOf(env, handle->session->Fail(id, error == 0 ? EIO : static_cast<int>(error)));
+}
+
+// watchFuse(session, program, connection, limitMs): 0, or an errno
+napi_value WatchFuse(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  std::string program;
+  uint64_t connection = 0;
+  uint64_t limit = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetText(env, arguments[1], program) ||
+      !GetWhole(env, arguments[2], 4294967295.0, connection) || !GetWhole(env, arguments[3], 86400000.0, limit)) {
+    return nullptr;
+  }
+  return NumberOf(env, handle->session->Watch(program, static_cast<uint32_t>(connection), limit));
+}
+
+// fusePathOf(session, ino): Buffer
+napi_value FusePathOf(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  uint64_t ino = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetWhole(env, arguments[1], 4294967295.0, ino)) return nullptr;
+  const std::string path = handle->is_over ? "" : handle->session->ops().PathOf(static_cast<uint32_t>(ino));
+  return BufferOf(env, path.data(), path.size());
+}
+
+// fuseStatistics(session): an object of counts, those above 0
+napi_value FuseStatistics(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  napi_value object = nullptr;
+  if (handle == nullptr || napi_create_object(env, &object) != napi_ok) return nullptr;
+  uint64_t others = 0;
+  for (uint32_t opcode = 0; opcode < fuse::kOpcodes; ++opcode) {
+    const uint64_t count = handle->session->Count(opcode);
+    const char* name = fuse::NameOf(opcode);
+    if (name == nullptr) others += count;
+    if (name == nullptr || count == 0) continue;
+    if (!SetProperty(env, object, name, NumberOf(env, static_cast<double>(count)))) return nullptr;
+  }
+  const uint64_t misses = handle->session->Misses();
+  if (others > 0 && !SetProperty(env, object, "refused", NumberOf(env, static_cast<double>(others)))) return nullptr;
+  if (misses > 0 && !SetProperty(env, object, "missed", NumberOf(env, static_cast<double>(misses)))) return nullptr;
+  return object;
+}
+
+}  // namespace
+
+bool AddFuse(napi_env env, napi_value exports) {
+  const struct {
+    const char* name;
+    napi_callback function;
+  } functions[] = {
+      {"mountFuse", MountFuse},
+      {"mountFuseWithHelper", MountFuseWithHelper},
+      {"openFuseSession", OpenFuseSession},
+      {"startFuseSession", StartFuseSession},
+      {"stopFuseSession", StopFuseSession},
+      {"addFuseLayer", AddFuseLayer},
+      {"markFuseSpan", MarkFuseSpan},
+      {"replyFuse", ReplyFuse},
+      {"failFuse", FailFuse},
+      {"watchFuse", WatchFuse},
+      {"fusePathOf", FusePathOf},
+      {"fuseStatistics", FuseStatistics},
+  };
+  for (const auto& [name, function] : functions) {
+    if (!SetFunction(env, exports, name, function)) return false;
+  }
+  return true;
+}
+
+}  // namespace peel

@@ -1,0 +1,48 @@
+#include "fuse_init.h"
+
+#include <algorithm>
+
+namespace peel::fuse {
+namespace {
+
+// 1 MiB: the kernel's own limit unless root raised it.
+constexpr uint16_t kPagesPerRequest = 256;
+// Reads ahead that may wait at once. The kernel's default of 12 would let a dozen slow files stop all others.
+constexpr uint16_t kBackground = 256;
+
+constexpr uint64_t kWanted = kAsyncRead          // pages of one file are asked for side by side
+                             | kExportSupport    // "." and ".." can be looked up: file handles outlive the dentry cache
+                             | kDoReaddirplus    // names and attributes in one go
+                             | kReaddirplusAuto  // plain READDIR for readers that never stat
+                             | kAsyncDirectIo | kNoOpenSupport | kNoOpendirSupport | kParallelDirops |
+                             kAbortError  // tells a connection that was aborted from one that was unmounted
+                             | kMaxPages | kCacheSymlinks | kInitExtended |
+                             kAllowIdmap;  // owners are plain numbers here: the kernel may map them per mount
+
+}  // namespace
+
+Agreement Negotiate(const InitRequest& offer, const Wishes& wishes, InitReply* reply, Terms* session) {
+  *reply = InitReply();
+  reply->major = kMajor;
+  reply->minor = kMinor;
+  if (offer.major > kMajor) return Agreement::kAskAgain;
+  if (offer.major < kMajor || offer.minor < kOldestMinor) return Agreement::kTooOld;
+
+  const uint64_t offered = offer.flags | (uint64_t{offer.flags2} << 32);
+  const uint64_t taken = offered & (kWanted | (wishes.posix_acls ? uint64_t{kPosixAcl} : 0));
+  reply->minor = std::min(offer.minor, kMinor);
+  reply->max_readahead = offer.max_readahead;
+  reply->flags = static_cast<uint32_t>(taken);
+  reply->flags2 = static_cast<uint32_t>(taken >> 32);
+  reply->max_background = kBackground;
+  reply->congestion_threshold = kBackground;
+  reply->max_write = kPageSize;  // nothing is ever written
+  reply->time_granularity = 1;
+  reply->max_pages = (taken & kMaxPages) != 0 ? kPagesPerRequest : 0;
+
+  session->minor = reply->minor;
+  session->features = taken;
+  return Agreement::kAgreed;
+}
+
+}  // namespace peel::fuse

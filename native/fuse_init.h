@@ -1,0 +1,29 @@
+// INIT: what the kernel offers and what is taken of it, feature by feature, so that one binary serves every kernel
+// from 5.10 on. Pure. An image never changes, which is why nearly everything that caches is taken.
+#pragma once
+
+#include <cstdint>
+
+#include "fuse_protocol.h"
+
+namespace peel::fuse {
+
+struct Wishes {
+  bool posix_acls = false;  // the image has some: the kernel is to enforce them
+};
+
+struct Terms {
+  uint32_t minor = 0;
+  uint64_t features = 0;  // offered and taken
+  bool Has(Feature feature) const { return (features & feature) != 0; }
+};
+
+enum class Agreement : uint8_t {
+  kAgreed,
+  kAskAgain,  // a newer major: the reply names ours, and the kernel sends another INIT
+  kTooOld,
+};
+
+Agreement Negotiate(const InitRequest& offer, const Wishes& wishes, InitReply* reply, Terms* session);
+
+}  // namespace peel::fuse

@@ -1,0 +1,165 @@
+// A mounted file system being served: threads that read requests from /dev/fuse and answer them, and a table of the
+// reads that wait for JavaScript.
+//
+//   kernel ──► server thread ──► Ops ──► reply                         cached: JavaScript never hears of it
+//                                 │ miss
+//                                 ▼
+//                            parked ── event ──► JavaScript ── Reply/Fail(id) ──► reply
+//                                 ├── INTERRUPT ──► EINTR at once, event
+//                                 └── nobody answers (event loop stuck) ──► EIO by the watch thread
+//
+// Ownership: the session owns its descriptors and the table. A parked read holds no bytes, only its place. Threads:
+// the server threads and the watch thread keep the session alive; Start, Stop, Add..., Reply and Fail are for one
+// thread at a time (JavaScript's); `wake` is called from any. Errors: a Status from Start; later ones as events.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "fuse_ops.h"
+#include "span_files.h"
+#include "status.h"
+
+namespace peel::fuse {
+
+// A descriptor of /dev/fuse, closed when the last one lets go of it.
+class Device {
+ public:
+  explicit Device(int fd) : fd_(fd) {}
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  int fd() const { return fd_; }
+
+ private:
+  const int fd_;
+};
+
+struct Event {
+  enum Kind : uint8_t {
+    kMiss = 0,         // id, ino, offset, length: answer it
+    kInterrupted = 1,  // id: whoever asked has gone
+    kUsed = 2,         // layer, span: read from the cache without asking
+    kReady = 3,        // minor: INIT is done
+    kClosed = 4,       // error: 0 unmounted, else the errno; the last event
+    kUnwatched = 5,    // error: the watchdog has ended
+  } kind;
+  uint64_t id = 0;
+  uint64_t ino = 0;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+};
+
+struct SessionOptions {
+  // Server threads, at least 1.
+  unsigned threads = 1;
+  // A parked read that nobody has answered for so long fails with EIO; 0: never.
+  uint64_t parked_limit_ms = 0;
+};
+
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  // `data` is a stored tree that outlives the session's threads: Stop() before it goes.
+  static Status Create(const uint8_t* data, size_t size, OpsOptions ops, SessionOptions options,
+                       std::function<void()> wake, std::shared_ptr<Session>* out);
+  ~Session();
+
+  // Serves a mounted descriptor, which it owns from now on. Once.
+  Status Start(int fd);
+  // After it no thread touches the tree, and no event comes. What is asked afterwards is never answered: for the
+  // end of the process. Waits for requests under way.
+  void Stop();
+
+  SpanFiles& span_files() { return span_files_; }
+  const Ops& ops() const { return ops_; }
+
+  // What has happened since the last call, oldest first.
+  std::vector<Event> TakeEvents();
+
+  // Answers a parked read; nothing happens where it is not parked any more. The errno of the write, or 0.
+  int Reply(uint64_t id, const uint8_t* data, size_t size);
+  int Fail(uint64_t id, int error);
+
+  // Runs `program` (native/watchdog.cc), which aborts connection number `connection` when no thread of this process
+  // has had a sign of life for `limit_ms`. An errno, or 0.
+  int Watch(const std::string& program, uint32_t connection, uint64_t limit_ms);
+
+  // Requests so far by opcode; and reads answered by JavaScript.
+  uint64_t Count(uint32_t opcode) const { return counts_[opcode].load(std::memory_order_relaxed); }
+  uint64_t Misses() const { return misses_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Parked {
+    std::shared_ptr<Device> device;
+    uint64_t unique;
+    size_t length;
+    uint64_t since_ms;
+  };
+  struct Thread {
+    // When its request came, milliseconds of the monotonic clock; 0 while it waits for one.
+    std::atomic<uint64_t> busy_since{0};
+  };
+
+  Session(const TreeView& tree, OpsOptions ops, SessionOptions options, std::function<void()> wake);
+
+  void Serve(std::shared_ptr<Device> device, size_t index, bool is_first);
+  // False when it is to end; `*error` then says why.
+  bool ServeOne(const std::shared_ptr<Device>& device, Thread& thread, uint8_t* buffer, Output& output, int* error);
+  void Dispatch(const std::shared_ptr<Device>& device, const uint8_t* bytes, size_t size, Output& output);
+  // Before anything else, on the first thread.
+  bool Agree(const Device& device, uint8_t* buffer, int* error);
+  void StartOthers(const Device& device);
+  bool Launch(std::shared_ptr<Device> device, bool is_first);
+  void Leave(int error);
+
+  void Park(const std::shared_ptr<Device>& device, const Request& request, uint32_t ino, size_t length);
+  void Interrupt(uint64_t unique);
+  bool Unpark(uint64_t id, Parked* parked);
+  void Put(Event event);
+
+  void WatchLoop();
+  void FailOverdue(uint64_t now_ms);
+  bool IsAlive(uint64_t now_ms, uint64_t limit_ms) const;
+
+  const SessionOptions options_;
+  const std::function<void()> wake_;
+  const TreeView tree_;
+  SpanFiles span_files_;
+  Ops ops_;
+
+  std::unique_ptr<Thread[]> threads_;
+  std::atomic<unsigned> started_{0};
+  std::atomic<unsigned> running_{0};
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> end_error_{0};
+
+  std::mutex parked_mutex_;
+  std::unordered_map<uint64_t, Parked> parked_;          // by id
+  std::unordered_map<uint64_t, uint64_t> id_of_unique_;  // of those
+  std::deque<uint64_t> early_interrupts_;                // for reads that are not parked yet
+  uint64_t next_id_ = 1;
+
+  std::mutex events_mutex_;
+  std::vector<Event> events_;
+  size_t used_events_ = 0;
+
+  std::mutex watch_mutex_;
+  std::condition_variable watch_changed_;
+  bool watch_ends_ = false;
+  int heartbeat_ = -1;
+  int watchdog_ = 0;  // pid
+  uint64_t watch_limit_ms_ = 0;
+
+  std::unique_ptr<std::atomic<uint64_t>[]> counts_;
+  std::atomic<uint64_t> misses_{0};
+};
+
+}  // namespace peel::fuse

@@ -1,0 +1,74 @@
+// The watchdog of a mount: a program of its own that survives what stops the server. It reads signs of life from
+// standard input; when none comes for too long it aborts the FUSE connection, so that every reader that hangs in the
+// mount is freed (the kernel then answers ECONNABORTED, later ENOTCONN). End of input: the server has gone, and
+// with it the connection.
+//
+//   peel-watchdog CONNECTION MILLISECONDS
+//
+// CONNECTION is the number of the folder in /sys/fs/fuse/connections. Where that file system is not mounted it is
+// opened without a place (fsmount(2), which takes root). Exit: 0 input ended, 1 aborted, 2 cannot abort.
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+// Numbers of <linux/mount.h>, which older headers lack.
+constexpr unsigned kFsopenCloexec = 1;
+constexpr unsigned kFsmountCloexec = 1;
+constexpr unsigned kConfigCreate = 6;
+
+int OpenUnplaced(const char* name) {
+  const long context = syscall(SYS_fsopen, "fusectl", kFsopenCloexec);
+  if (context < 0) return -1;
+  int file = -1;
+  if (syscall(SYS_fsconfig, context, kConfigCreate, nullptr, nullptr, 0) == 0) {
+    const long root = syscall(SYS_fsmount, context, kFsmountCloexec, 0);
+    if (root >= 0) {
+      file = openat(static_cast<int>(root), name, O_WRONLY | O_CLOEXEC);
+      close(static_cast<int>(root));
+    }
+  }
+  close(static_cast<int>(context));
+  return file;
+}
+
+int OpenAbort(unsigned long connection) {
+  char path[64];
+  snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%lu/abort", connection);
+  const int file = open(path, O_WRONLY | O_CLOEXEC);
+  if (file >= 0) return file;
+  snprintf(path, sizeof(path), "%lu/abort", connection);
+  return OpenUnplaced(path);
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  if (count != 3) return 2;
+  const unsigned long connection = strtoul(words[1], nullptr, 10);
+  const unsigned long limit = strtoul(words[2], nullptr, 10);
+  if (connection == 0 || limit == 0 || limit > 24ul * 3600 * 1000) return 2;
+  // Whatever else was inherited: an open file of the mount, or /dev/fuse itself, would keep it alive.
+  syscall(SYS_close_range, 3u, ~0u, 0u);
+  if (chdir("/") != 0) return 2;
+  const int abort_file = OpenAbort(connection);
+  if (abort_file < 0) return 2;
+  for (;;) {
+    pollfd input{0, POLLIN, 0};
+    const int ready = poll(&input, 1, static_cast<int>(limit));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) break;
+    char signs[256];
+    const ssize_t length = read(0, signs, sizeof(signs));
+    if (length < 0 && errno == EINTR) continue;
+    if (length <= 0) return 0;
+  }
+  return write(abort_file, "1", 1) == 1 ? 1 : 2;
+}
