@@ -31,7 +31,7 @@ const char* ForeignCompression(const uint8_t* head, size_t length) {
 
 Scanner::Scanner(const ScanOptions& options)
     : options_(options),
-      digests_(std::make_shared<Digests>()),
+      digests_(std::make_shared<Digests>(options.digest_algorithm)),
       framer_(options.framer),
       digest_lane_(kLaneCapacity),
       span_lane_(kLaneCapacity) {}
@@ -39,10 +39,20 @@ Scanner::Scanner(const ScanOptions& options)
 void Scanner::Append(SlabRef slab, size_t length) {
   if (length == 0) return;
   const Input bytes{slab->bytes.get(), length};
-  digest_lane_.Push(length, [digests = digests_, slab, bytes] { digests->blob.Update(bytes.next, bytes.left); });
+  Hash(slab, length);
   for (size_t i = 0; i < length && head_fill_ < sizeof head_; i++) head_[head_fill_++] = bytes.next[i];
   appended_ += length;
   chunks_.push_back({std::move(slab), bytes});
+}
+
+void Scanner::Hash(SlabRef slab, size_t length) {
+  digest_lane_.Push(length, [digests = digests_, slab, length] { digests->blob.Update(slab->bytes.get(), length); });
+}
+
+Status Scanner::TakeDigest(std::vector<uint8_t>& digest) {
+  if (!digest_lane_.Drain()) return Status::Of(Fault::kMemory, "hashing the layer failed");
+  digest = digests_->blob.Finish();
+  return Status::Ok();
 }
 
 // By the first bytes, never by a media type (E116). False while they do not tell yet.
@@ -120,24 +130,25 @@ Status Scanner::Step(Chunk& chunk, bool& wants_input) {
 Status Scanner::Emit(Input output) {
   digest_lane_.Push(output.left,
                     [digests = digests_, slab = slab_, output] { digests->tar.Update(output.next, output.left); });
-  Status status = framer_.Feed(output.next, output.left);
-  if (!status.ok() && status.offset == 0 && compression_ == Compression::kNone) {
-    if (const char* name = ForeignCompression(head_, head_fill_)) {
-      return Status::Of(Fault::kUnsupported,
-                        std::string("layer compressed with ") + name + ", only gzip, zstd and plain tar are read");
-    }
-  }
-  return status;
+  return NameForeign(framer_.Feed(output.next, output.left));
+}
+
+// What is no tar at its first byte may be a layer in a compression that is not read.
+Status Scanner::NameForeign(Status status) const {
+  if (status.ok() || status.offset != 0 || compression_ != Compression::kNone) return status;
+  const char* name = ForeignCompression(head_, head_fill_);
+  if (name == nullptr) return status;
+  return Status::Of(Fault::kUnsupported,
+                    std::string("layer compressed with ") + name + ", only gzip, zstd and plain tar are read");
 }
 
 Status Scanner::Finish() {
   Status status = stream_->Finish();
-  if (status.ok()) status = framer_.Finish();
+  if (status.ok()) status = NameForeign(framer_.Finish());
   if (status.ok()) status = builder_->Finish(result_.index);
+  if (status.ok()) status = TakeDigest(result_.digest);
   if (!status.ok()) return status;
-  if (!digest_lane_.Drain()) return Status::Of(Fault::kMemory, "hashing the layer failed");
   result_.compression = compression_;
-  result_.digest = digests_->blob.Finish();
   result_.diff_id = digests_->tar.Finish();
   result_.compressed_size = appended_;
   result_.uncompressed_size = builder_->uncompressed_size();

@@ -6,7 +6,7 @@
 //
 // Ownership: owns everything below it. Threads: Append and Run from one thread at a time, Cancel from any.
 // Memory: two lanes' backlog, one batch of frames, the index; nothing is allocated by a declared size.
-// Errors: Status with offsets; after one, only the destructor may be called.
+// Errors: Status with offsets; after one, only Hash, TakeDigest and the destructor may be called.
 #pragma once
 
 #include <atomic>
@@ -15,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "index_builder.h"
 #include "lane.h"
@@ -26,13 +27,15 @@
 namespace peel {
 
 struct ScanOptions {
+  // Of the blob; the tar and the spans always have SHA-256.
+  DigestAlgorithm digest_algorithm = DigestAlgorithm::kSha256;
   uint64_t span_size = 256 * 1024;
   FramerLimits framer;
 };
 
 struct ScanResult {
   Compression compression = Compression::kNone;
-  Digest32 digest{};
+  std::vector<uint8_t> digest;
   Digest32 diff_id{};
   uint64_t compressed_size = 0;
   uint64_t uncompressed_size = 0;
@@ -56,6 +59,11 @@ class Scanner {
   Status Run(bool last, Progress& progress);
   FrameBatch TakeBatch() { return framer_.TakeBatch(); }
   ScanResult TakeResult() { return std::move(result_); }
+  // The next bytes of a blob that is not scanned any further: a layer that does not decompress is either broken
+  // or not the layer, and only the digest of all its bytes tells which.
+  void Hash(SlabRef slab, size_t length);
+  // Of all that was appended and hashed.
+  Status TakeDigest(std::vector<uint8_t>& digest);
   // Makes a running Run return soon, and every later one at once.
   void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
 
@@ -65,13 +73,15 @@ class Scanner {
     Input rest;
   };
   struct Digests {
-    Sha256 blob;
+    explicit Digests(DigestAlgorithm algorithm) : blob(algorithm) {}
+    peel::Hash blob;
     Sha256 tar;
   };
 
   bool Sniff(bool last);
   Status Step(Chunk& chunk, bool& wants_input);
   Status Emit(Input output);
+  Status NameForeign(Status status) const;
   Status Finish();
   Status Place(Status status) const;
 

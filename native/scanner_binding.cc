@@ -1,11 +1,13 @@
-// Scanner for JavaScript: createScanner, writeScanner, closeScanner.
+// Scanner for JavaScript: createScanner, writeScanner, hashScanner, closeScanner.
 //
 // Ownership: the JavaScript object and a running job share the scanner; close() drops the object's part.
 // Threads: one job at a time, enforced here.
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "bindings.h"
 #include "scanner.h"
@@ -15,8 +17,9 @@ namespace {
 
 struct ScannerHandle {
   static constexpr napi_type_tag kTag = {0x7065656c2d736361, 0x6e6e65722d303031};
-  std::shared_ptr<Scanner> scanner;  // nullptr after close() or a failure
+  std::shared_ptr<Scanner> scanner;  // nullptr after close() or the result
   bool busy = false;
+  bool failed = false;  // hashes only
 };
 
 napi_value FramesOf(napi_env env, const FrameBatch& batch) {
@@ -103,7 +106,8 @@ class ScanJob final : public Job {
 
   void Finally() override {
     handle_->busy = false;
-    if (failed_ || progress_ == Progress::kDone) handle_->scanner.reset();
+    handle_->failed = failed_;
+    if (progress_ == Progress::kDone) handle_->scanner.reset();
   }
 
   napi_value Result(napi_env env) override {
@@ -132,11 +136,41 @@ class ScanJob final : public Job {
   ScanResult result_;
 };
 
-// createScanner(spanSize, partSize, sparseRegions, entries)
+// Bytes of a scan that has failed: hashed only. Resolves with the digest of the whole blob after the last ones.
+class HashJob final : public Job {
+ public:
+  HashJob(std::shared_ptr<ScannerHandle> handle, SlabRef slab, size_t length, bool last)
+      : handle_(std::move(handle)), scanner_(handle_->scanner), slab_(std::move(slab)), length_(length), last_(last) {
+    handle_->busy = true;
+  }
+
+  Status Run() override {
+    if (slab_ != nullptr) scanner_->Hash(std::move(slab_), length_);
+    return last_ ? scanner_->TakeDigest(digest_) : Status::Ok();
+  }
+
+  void Finally() override { handle_->busy = false; }
+
+  napi_value Result(napi_env env) override {
+    if (handle_->scanner == nullptr) return Throw(env, Status::Of(Fault::kClosed, "the scanner was closed"));
+    return BufferOf(env, digest_.data(), digest_.size());
+  }
+
+ private:
+  std::shared_ptr<ScannerHandle> handle_;
+  std::shared_ptr<Scanner> scanner_;
+  SlabRef slab_;
+  size_t length_;
+  bool last_;
+  std::vector<uint8_t> digest_;
+};
+
+// createScanner(spanSize, partSize, sparseRegions, entries, digestAlgorithm)
 napi_value CreateScanner(napi_env env, napi_callback_info info) {
-  napi_value arguments[4];
+  napi_value arguments[5];
   double numbers[4];
-  if (!Arguments(env, info, arguments)) return nullptr;
+  double algorithm = 0;
+  if (!Arguments(env, info, arguments) || !GetNumber(env, arguments[4], algorithm)) return nullptr;
   for (size_t i = 0; i < 4; i++) {
     if (!GetNumber(env, arguments[i], numbers[i])) return nullptr;
     if (!(numbers[i] >= 1 && numbers[i] <= 4294967295.0)) return ThrowType(env, "scanner option out of range");
@@ -144,6 +178,7 @@ napi_value CreateScanner(napi_env env, napi_callback_info info) {
   ScanOptions options;
   options.span_size = static_cast<uint64_t>(numbers[0]);
   if (options.span_size < kSmallestSpan) return ThrowType(env, "span size out of range");
+  options.digest_algorithm = algorithm == 1 ? DigestAlgorithm::kSha512 : DigestAlgorithm::kSha256;
   options.framer.part_size = static_cast<uint64_t>(numbers[1]);
   options.framer.parts_size = 4 * options.framer.part_size;
   options.framer.sparse_regions = static_cast<uint64_t>(numbers[2]);
@@ -157,8 +192,8 @@ napi_value CreateScanner(napi_env env, napi_callback_info info) {
   }
 }
 
-// writeScanner(scanner, bytes, last): {table, bytes, more, result?}
-napi_value WriteScanner(napi_env env, napi_callback_info info) {
+template <typename Work>
+napi_value StartOn(napi_env env, napi_callback_info info) {
   napi_value arguments[3];
   const uint8_t* data = nullptr;
   size_t length = 0;
@@ -169,16 +204,29 @@ napi_value WriteScanner(napi_env env, napi_callback_info info) {
   if (napi_get_value_bool(env, arguments[2], &last) != napi_ok) return ThrowType(env, "not a boolean");
   if (handle->busy) return ThrowType(env, "a write is still under way");
   if (handle->scanner == nullptr) return Throw(env, Status::Of(Fault::kClosed, "the scanner is closed"));
+  if (handle->failed && std::is_same_v<Work, ScanJob>) {
+    return Throw(env, Status::Of(Fault::kClosed, "the scan has failed"));
+  }
   try {
     SlabRef slab;
     if (length > 0) {
       slab = std::make_shared<Slab>(length);
       memcpy(slab->bytes.get(), data, length);
     }
-    return StartJob(env, "peel scan", std::make_unique<ScanJob>(std::move(handle), std::move(slab), length, last));
+    return StartJob(env, "peel scan", std::make_unique<Work>(std::move(handle), std::move(slab), length, last));
   } catch (const std::exception&) {
     return Throw(env, Status::Of(Fault::kMemory, "out of memory"));
   }
+}
+
+// writeScanner(scanner, bytes, last): {table, bytes, more, result?}
+napi_value WriteScanner(napi_env env, napi_callback_info info) {
+  return StartOn<ScanJob>(env, info);
+}
+
+// hashScanner(scanner, bytes, last): the digest after the last bytes, else nothing in a Buffer
+napi_value HashScanner(napi_env env, napi_callback_info info) {
+  return StartOn<HashJob>(env, info);
 }
 
 napi_value CloseScanner(napi_env env, napi_callback_info info) {
@@ -196,6 +244,7 @@ napi_value CloseScanner(napi_env env, napi_callback_info info) {
 bool AddScanner(napi_env env, napi_value exports) {
   return SetFunction(env, exports, "createScanner", CreateScanner) &&
          SetFunction(env, exports, "writeScanner", WriteScanner) &&
+         SetFunction(env, exports, "hashScanner", HashScanner) &&
          SetFunction(env, exports, "closeScanner", CloseScanner);
 }
 

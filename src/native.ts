@@ -59,15 +59,19 @@ export interface ScanResult {
 
 /** One streaming pass over a layer blob, in native threads. One `write` at a time. */
 export interface LayerScanner {
-  /** Takes the next bytes of the blob (copied); resolves with the members whose headers are now complete. */
-  write(chunk: Uint8Array): Promise<TarFrame[]>;
   /**
-   * The same in batches of at most a few MiB, for hostile input: a few KiB of a blob can hold a million
-   * headers. What the caller does not take is done by the next write, or by `end`.
+   * Takes the next bytes of the blob (copied); gives the members whose headers are now complete, in batches of
+   * at most a few MiB: a few KiB of a hostile blob can hold a million headers. What the caller does not take is
+   * done by the next write, or by `end`.
    */
-  writeInBatches(chunk: Uint8Array): AsyncGenerator<TarFrame[], void, undefined>;
+  write(chunk: Uint8Array): AsyncGenerator<TarFrame[], void, undefined>;
   /** The blob is complete. @throws PeelError ERR_LAYER_INVALID where it is truncated or broken. */
   end(): Promise<{ frames: TarFrame[]; result: ScanResult }>;
+  /**
+   * In place of `write` and `end` once the layer was found broken: the digest of the whole blob, what was written
+   * before and `rest`, which tells a broken layer from bytes that are not the layer.
+   */
+  digestWith(rest: AsyncIterable<Uint8Array>): Promise<Digest>;
   /** Frees everything at once; a pending promise rejects. Safe to call at any time, also twice. */
   close(): void;
 }
@@ -84,7 +88,12 @@ export interface SpanDecoder {
   close(): void;
 }
 
+const DIGEST_ALGORITHMS = ['sha256', 'sha512'] as const;
+export type DigestAlgorithm = (typeof DIGEST_ALGORITHMS)[number];
+
 export interface LayerScannerOptions {
+  /** Of the blob; default sha256. diffID and spans always have sha256. */
+  readonly digestAlgorithm?: DigestAlgorithm;
   /** Uncompressed bytes between checkpoints, 64 KiB to 1 GiB; design/GZIP says why 256 KiB. */
   readonly spanSize?: number;
   readonly limits?: {
@@ -156,8 +165,11 @@ interface Addon {
     partSize: number,
     sparseRegions: number,
     entries: number,
+    digestAlgorithm: number,
   ): NativeHandle<'scanner'>;
   writeScanner(scanner: NativeHandle<'scanner'>, bytes: Uint8Array, last: boolean): Promise<NativeBatch>;
+  /** The digest of the blob after its last bytes, nothing before. */
+  hashScanner(scanner: NativeHandle<'scanner'>, bytes: Uint8Array, last: boolean): Promise<Buffer>;
   closeScanner(scanner: NativeHandle<'scanner'>): void;
   createDecoder(compression: number, bits: number, window: Uint8Array): NativeHandle<'decoder'>;
   runDecoder(decoder: NativeHandle<'decoder'>, bytes: Uint8Array, maxOutput: number): Promise<Buffer>;
@@ -209,7 +221,14 @@ export function createLayerScanner(options: LayerScannerOptions = {}): LayerScan
   validateInteger('limits.entries', entries, 1, 2 ** 31);
 
   const binding = addon();
-  const handle = binding.createScanner(spanSize, partSize, sparseRegions, entries);
+  const algorithm = options.digestAlgorithm ?? 'sha256';
+  const handle = binding.createScanner(
+    spanSize,
+    partSize,
+    sparseRegions,
+    entries,
+    DIGEST_ALGORITHMS.indexOf(algorithm),
+  );
 
   async function* run(chunk: Uint8Array, last: boolean): AsyncGenerator<NativeBatch, void, undefined> {
     let bytes = chunk;
@@ -223,13 +242,7 @@ export function createLayerScanner(options: LayerScannerOptions = {}): LayerScan
   }
 
   return {
-    async write(chunk) {
-      validateBytes('chunk', chunk);
-      const frames: TarFrame[] = [];
-      for await (const batch of run(chunk, false)) appendFrames(frames, batch);
-      return frames;
-    },
-    async *writeInBatches(chunk) {
+    async *write(chunk) {
       validateBytes('chunk', chunk);
       for await (const batch of run(chunk, false)) yield framesOf(batch);
     },
@@ -238,10 +251,16 @@ export function createLayerScanner(options: LayerScannerOptions = {}): LayerScan
       let result: ScanResult | undefined;
       for await (const batch of run(EMPTY, true)) {
         appendFrames(frames, batch);
-        if (batch.result !== undefined) result = resultOf(batch.result);
+        if (batch.result !== undefined) result = resultOf(batch.result, algorithm);
       }
       if (result === undefined) throw new TypeError('the native scanner ended without a result');
       return { frames, result };
+    },
+    async digestWith(rest) {
+      const hash = (bytes: Uint8Array, last: boolean): Promise<Buffer> =>
+        settled('layer', () => binding.hashScanner(handle, bytes, last));
+      for await (const chunk of rest) await hash(chunk, false);
+      return digestOf(algorithm, await hash(EMPTY, true));
     },
     close() {
       binding.closeScanner(handle);
@@ -382,11 +401,15 @@ function appendFrames(frames: TarFrame[], { table, bytes }: NativeBatch): void {
   }
 }
 
-function resultOf(scan: NativeResult): ScanResult {
+function digestOf(algorithm: DigestAlgorithm, bytes: Buffer): Digest {
+  return `${algorithm}:${bytes.toString('hex')}` as Digest;
+}
+
+function resultOf(scan: NativeResult, algorithm: DigestAlgorithm): ScanResult {
   return {
     compression: COMPRESSIONS[scan.compression] ?? 'none',
-    digest: `sha256:${scan.digest.toString('hex')}` as Digest,
-    diffID: `sha256:${scan.diffID.toString('hex')}` as Digest,
+    digest: digestOf(algorithm, scan.digest),
+    diffID: digestOf('sha256', scan.diffID),
     compressedSize: scan.compressedSize,
     uncompressedSize: scan.uncompressedSize,
     trailingGarbage: scan.trailingGarbage,

@@ -6,7 +6,7 @@
  * Memory: two pieces of the blob in flight, the entries, and about 2 % of the blob for windows.
  */
 import { PeelError } from '../errors.ts';
-import { createLayerScanner, type ScanResult } from '../native.ts';
+import { createLayerScanner, type DigestAlgorithm, type LayerScanner, type ScanResult } from '../native.ts';
 import { compressed, type Digest, uncompressed } from '../units.ts';
 import { type BuildTocOptions, type ExpectedLayer, LayerInput } from './layer-input.ts';
 import type { Checkpoint, Span, Toc } from './toc.ts';
@@ -33,36 +33,52 @@ export async function buildToc(
   expected: ExpectedLayer,
   options: BuildTocOptions = {},
 ): Promise<BuiltToc> {
+  const digestAlgorithm = verifiableAlgorithm(expected);
   const input = new LayerInput(blob, expected, options);
   try {
-    return await scan(input, expected);
+    return await scan(input, expected, digestAlgorithm);
   } finally {
     input.close();
   }
 }
 
-async function scan(input: LayerInput, expected: ExpectedLayer): Promise<BuiltToc> {
+/** @throws PeelError ERR_UNSUPPORTED for a digest or diffID that nobody can verify. */
+function verifiableAlgorithm({ digest, diffID }: ExpectedLayer): DigestAlgorithm {
+  const [algorithm = ''] = digest.split(':');
+  if (algorithm !== 'sha256' && algorithm !== 'sha512') {
+    throw new PeelError('ERR_UNSUPPORTED', `layer ${digest}: no way to verify a ${algorithm} digest`);
+  }
+  if (diffID !== undefined && !diffID.startsWith('sha256:')) {
+    throw new PeelError('ERR_UNSUPPORTED', `layer ${digest}: its diffID is ${diffID}, want one by sha256`);
+  }
+  return algorithm;
+}
+
+async function scan(
+  input: LayerInput,
+  expected: ExpectedLayer,
+  digestAlgorithm: DigestAlgorithm,
+): Promise<BuiltToc> {
   const builder = new TocBuilder();
-  const scanner = createLayerScanner();
+  const scanner = createLayerScanner({ digestAlgorithm });
   try {
     let result: ScanResult;
     try {
       let coming = input.next();
       for (let piece = await coming; piece !== undefined; piece = await coming) {
-        if (input.isFirst) refuseForeignCompression(piece);
         coming = input.next();
         // Whichever fails first is reported; the other one must not count as unhandled.
         coming.catch(() => undefined);
-        for await (const frames of scanner.writeInBatches(piece)) builder.add(frames);
+        for await (const frames of scanner.write(piece)) builder.add(frames);
       }
       input.checkSize();
       const last = await scanner.end();
       builder.add(last.frames);
       result = last.result;
     } catch (error) {
-      throw await explain(error, input, expected);
+      throw await explain(error, scanner, input, expected);
     }
-    checkDigests(result, input, expected);
+    checkDigests(result, expected);
     return { toc: tocOf(result, builder, expected), windows: result.windows };
   } finally {
     scanner.close();
@@ -73,10 +89,15 @@ async function scan(input: LayerInput, expected: ExpectedLayer): Promise<BuiltTo
  * A failure of the scan means one of two things: the bytes are not the layer, or they are and the layer is
  * broken. Reads the rest of the blob to say which.
  */
-async function explain(error: unknown, input: LayerInput, expected: ExpectedLayer): Promise<unknown> {
+async function explain(
+  error: unknown,
+  scanner: LayerScanner,
+  input: LayerInput,
+  expected: ExpectedLayer,
+): Promise<unknown> {
   if (!(error instanceof PeelError) || !LAYER_FAULTS.has(error.code)) return error;
   try {
-    const digest = await input.digestOfAll();
+    const digest = await scanner.digestWith(input.rest());
     if (digest !== expected.digest) return digestMismatch('digest', digest, expected.digest, expected, error);
   } catch (failure) {
     return failure;
@@ -93,8 +114,8 @@ const LAYER_FAULTS: ReadonlySet<string> = new Set([
   'ERR_UNSUPPORTED',
 ]);
 
-function checkDigests(result: ScanResult, input: LayerInput, expected: ExpectedLayer): void {
-  const digest = expected.digest.startsWith('sha256:') ? result.digest : input.digestSoFar();
+function checkDigests(result: ScanResult, expected: ExpectedLayer): void {
+  const { digest } = result;
   if (digest !== expected.digest) throw digestMismatch('digest', digest, expected.digest, expected);
   if (expected.diffID !== undefined && result.diffID !== expected.diffID) {
     throw digestMismatch('diffID', result.diffID, expected.diffID, expected);
@@ -116,14 +137,6 @@ function digestMismatch(
       cause,
     },
   );
-}
-
-/** xz and bzip2 are not layer formats of the specification, but `docker load` takes them. */
-function refuseForeignCompression(piece: Uint8Array): void {
-  const start = Buffer.from(piece.subarray(0, 10)).toString('latin1');
-  const name = start.startsWith('\xfd7zXZ\0') ? 'xz' : /^BZh[1-9]1AY&SY/.test(start) ? 'bzip2' : undefined;
-  if (name === undefined) return;
-  throw new PeelError('ERR_UNSUPPORTED', `it is compressed with ${name}, want gzip, zstd or none`);
 }
 
 function tocOf(result: ScanResult, builder: TocBuilder, expected: ExpectedLayer): Toc {

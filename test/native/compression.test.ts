@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createLayerScanner, createSpanDecoder } from '../../src/native.ts';
 import { imagesDir } from '../support/images.ts';
-import { indexFaults, isInstalled, run, scan, scanError, sha256Of, withHeader } from './support.ts';
+import { indexFaults, isInstalled, run, scan, scanError, sha256Of, withHeader, writeAll } from './support.ts';
 
 let tar: Buffer;
 
@@ -253,8 +253,7 @@ describe('zstd', () => {
         else expect(Buffer.isBuffer(decoded) && decoded.equals(expected)).toBe(true);
         // The scanner sees the same stream; what is in it is no tar, unless it is empty.
         const scanner = createLayerScanner();
-        const scanned = await scanner
-          .write(blob)
+        const scanned = await writeAll(scanner, blob)
           .then(() => scanner.end())
           .catch((error: Error) => error);
         if (expected === undefined) expect(scanned).toBeInstanceOf(Error);

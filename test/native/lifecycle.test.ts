@@ -1,19 +1,20 @@
 /** Misuse, closing at any time, and a process that ends while the threads work. */
 import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { createLayerScanner, createSpanDecoder } from '../../src/native.ts';
+import { writeAll } from './support.ts';
 
 const blob = gzipSync(Buffer.alloc(32 * 1024 * 1024));
 
 describe('LayerScanner', () => {
   test('refuses a second write while one is under way', async () => {
     const scanner = createLayerScanner();
-    const first = scanner.write(blob);
-    await expect(scanner.write(blob)).rejects.toThrow(TypeError);
+    const first = writeAll(scanner, blob);
+    await expect(writeAll(scanner, blob)).rejects.toThrow(TypeError);
     await first;
     await scanner.end();
     scanner.close();
@@ -24,32 +25,48 @@ describe('LayerScanner', () => {
     expect(() => createLayerScanner({ spanSize: Number.NaN })).toThrow(RangeError);
     expect(() => createLayerScanner({ limits: { entries: 0 } })).toThrow(RangeError);
     const scanner = createLayerScanner();
-    await expect(scanner.write('text' as unknown as Uint8Array)).rejects.toThrow(TypeError);
+    await expect(writeAll(scanner, 'text' as unknown as Uint8Array)).rejects.toThrow(TypeError);
     scanner.close();
   });
 
   test('close rejects a pending write, twice is fine, later writes reject', async () => {
     const scanner = createLayerScanner();
-    const pending = scanner.write(blob);
+    const pending = writeAll(scanner, blob);
     scanner.close();
     scanner.close();
     await expect(pending).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
-    await expect(scanner.write(blob)).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+    await expect(writeAll(scanner, blob)).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
     await expect(scanner.end()).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
   });
 
   test('after an error every later call rejects', async () => {
     const scanner = createLayerScanner();
-    await expect(scanner.write(Buffer.alloc(600, 'no tar'))).rejects.toMatchObject({
+    await expect(writeAll(scanner, Buffer.alloc(600, 'no tar'))).rejects.toMatchObject({
       code: 'ERR_LAYER_INVALID',
     });
-    await expect(scanner.write(blob)).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+    await expect(writeAll(scanner, blob)).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
     scanner.close();
   });
 
+  test.each(['sha256', 'sha512'] as const)(
+    'after an error the whole blob is hashed on (%s), also what was not scanned any more',
+    async (digestAlgorithm) => {
+      const pieces = [Buffer.alloc(600, 'no tar'), randomBytes(300_000), randomBytes(1)];
+      const scanner = createLayerScanner({ digestAlgorithm });
+      await expect(writeAll(scanner, pieces[0] ?? blob)).rejects.toMatchObject({ code: 'ERR_LAYER_INVALID' });
+      async function* rest(): AsyncGenerator<Uint8Array> {
+        yield* pieces.slice(1);
+      }
+      const expected = createHash(digestAlgorithm).update(Buffer.concat(pieces)).digest('hex');
+      expect(await scanner.digestWith(rest())).toBe(`${digestAlgorithm}:${expected}`);
+      scanner.close();
+      await expect(scanner.digestWith(rest())).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+    },
+  );
+
   test('batches that the caller does not take are done by end', async () => {
     const scanner = createLayerScanner();
-    for await (const frames of scanner.writeInBatches(blob)) {
+    for await (const frames of scanner.write(blob)) {
       expect(frames).toEqual([]);
       break;
     }
@@ -60,7 +77,7 @@ describe('LayerScanner', () => {
   test('the caller may change its chunk at once', async () => {
     const copy = Buffer.from(blob);
     const scanner = createLayerScanner();
-    const pending = scanner.write(copy);
+    const pending = writeAll(scanner, copy);
     copy.fill(0xff);
     await pending;
     expect((await scanner.end()).result.uncompressedSize).toBe(32 * 1024 * 1024);
@@ -72,7 +89,7 @@ describe('LayerScanner', () => {
     const before = threads();
     for (let i = 0; i < 200; i++) {
       const scanner = createLayerScanner();
-      await scanner.write(blob.subarray(0, 1000));
+      await writeAll(scanner, blob.subarray(0, 1000));
       scanner.close();
     }
     expect(threads()).toBeLessThanOrEqual(before + 4);
@@ -117,7 +134,7 @@ describe('the end of the process', () => {
     const addon = require(${JSON.stringify(addon)});
     const blob = require('node:zlib').gzipSync(require('node:crypto').randomBytes(4e6));
     for (let i = 0; i < 6; i++) {
-      const scanner = addon.createScanner(65536, 1048576, 65536, 5000000);
+      const scanner = addon.createScanner(65536, 1048576, 65536, 5000000, 0);
       addon.writeScanner(scanner, blob, false).catch(() => {});
     }`;
   for (const [name, end] of [

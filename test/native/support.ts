@@ -10,6 +10,7 @@ import {
   type Compression,
   createLayerScanner,
   createSpanDecoder,
+  type LayerScanner,
   type LayerScannerOptions,
   type ScanResult,
   type TarFrame,
@@ -73,6 +74,13 @@ interface Scan {
   readonly result: ScanResult;
 }
 
+/** Writes, and takes all batches. */
+export async function writeAll(scanner: LayerScanner, chunk: Uint8Array): Promise<TarFrame[]> {
+  const frames: TarFrame[] = [];
+  for await (const batch of scanner.write(chunk)) frames.push(...batch);
+  return frames;
+}
+
 /** One pass in pieces of `pieceSize` bytes. */
 export async function scan(
   blob: Uint8Array,
@@ -83,7 +91,7 @@ export async function scan(
     const frames: TarFrame[] = [];
     const pieceSize = options.pieceSize ?? 64 * 1024;
     for (let at = 0; at < blob.length; at += pieceSize) {
-      for (const frame of await scanner.write(blob.subarray(at, at + pieceSize))) frames.push(frame);
+      for (const frame of await writeAll(scanner, blob.subarray(at, at + pieceSize))) frames.push(frame);
     }
     const last = await scanner.end();
     return { frames: [...frames, ...last.frames], result: last.result };
