@@ -33,6 +33,7 @@ import { type ResolvedImage, resolveImage } from './source/resolve-image.ts';
 import type { BlobSource, ImageSource, SourceStats, StoredDocument } from './source/source.ts';
 import { mergeLayers } from './tree/merge.ts';
 import type { Node, Tree } from './tree/node.ts';
+import { type StoredTree, TreeStore, treeKey } from './tree/stored-tree.ts';
 import { compressed, type Digest, uncompressed } from './units.ts';
 
 /** How far the indexing of one layer has come. */
@@ -128,7 +129,8 @@ export class Image {
   readonly #readers = new Map<Digest, Promise<OpenLayer>>();
   /** Of layers that are indexed at once. */
   readonly #slots = new Budget(Math.min(os.availableParallelism(), 4));
-  #tree: Promise<Tree> | undefined;
+  readonly #treeStore: TreeStore;
+  #tree: Promise<StoredTree> | undefined;
 
   constructor(source: ImageSource, resolved: ResolvedImage, cache: CacheDir, options: OpenImageOptions) {
     this.name = source.name;
@@ -146,6 +148,7 @@ export class Image {
     this.#cache = cache;
     this.#options = options;
     this.#tocStore = new TocStore((digest) => cache.layerDir(digest));
+    this.#treeStore = new TreeStore(path.join(cache.versionDir, 'trees'));
     // Every layer that waits for its turn listens.
     setMaxListeners(0, this.#closing.signal);
   }
@@ -169,13 +172,8 @@ export class Image {
   }
 
   /** The merged view of all layers. Indexes those that have no TOC in the cache. */
-  tree(): Promise<Tree> {
-    this.#tree ??= this.#mergeAll().catch((error: unknown) => {
-      // Asked again, it is tried again: the registry may be back.
-      this.#tree = undefined;
-      throw error;
-    });
-    return this.#tree;
+  async tree(): Promise<Tree> {
+    return (await this.#openTree()).tree;
   }
 
   /** The file system over the merged view. */
@@ -231,12 +229,29 @@ export class Image {
     await this.#cache.close();
   }
 
-  async #mergeAll(): Promise<Tree> {
+  #openTree(): Promise<StoredTree> {
+    this.#tree ??= this.#loadOrMerge().catch((error: unknown) => {
+      // Asked again, it is tried again: the registry may be back.
+      this.#tree = undefined;
+      throw error;
+    });
+    return this.#tree;
+  }
+
+  async #loadOrMerge(): Promise<StoredTree> {
+    const key = treeKey(
+      this.layers.map(({ descriptor, diffID }) => `${descriptor.digest} ${diffID} ${descriptor.size}`),
+    );
+    const stored =
+      (await this.#treeStore.load(key)) ?? (await this.#treeStore.save(key, await this.#merge()));
+    for (const warning of stored.tree.warnings) log().warn({ image: this.name }, warning);
+    return stored;
+  }
+
+  async #merge(): Promise<Tree> {
     // One layer that fails ends it: nobody waits for the download of the others, which `close` interrupts.
     const tocs = await Promise.all(this.layers.map((_, layer) => this.layerToc(layer)));
-    const tree = mergeLayers(tocs.map((toc) => toc.entries));
-    for (const warning of tree.warnings) log().warn({ image: this.name }, warning);
-    return tree;
+    return mergeLayers(tocs.map((toc) => toc.entries));
   }
 
   #filesystemOver(tree: Tree): FileSystem {

@@ -18,7 +18,6 @@ import { log } from '../log.ts';
 import { mapFile, validateTree } from '../native.ts';
 import { openOwnFile, READ_ONLY, readAt } from '../storage/own-file.ts';
 import { prepareFolder, replaceFile, syncFolder } from '../storage/replace-file.ts';
-import type { Digest } from '../units.ts';
 import { encodeTree, MAX_TREE_BYTES } from './encode-tree.ts';
 import { openMappedTree } from './mapped-tree.ts';
 import type { Tree } from './node.ts';
@@ -36,8 +35,12 @@ export interface StoredTree {
   readonly tree: Tree;
 }
 
-/** What a stored tree is found by: the layers in their order, lowest first, and how they are merged. */
-export function treeKey(layers: readonly Digest[]): string {
+/**
+ * What a stored tree is found by: the layers in their order, lowest first, and how they are merged. Each is
+ * named by all that was verified before it was merged, so that an image that says something else of the same
+ * layer finds no tree and is verified itself.
+ */
+export function treeKey(layers: readonly string[]): string {
   return createHash('sha256')
     .update([`peel tree ${TREE_VERSION}`, ...layers, ''].join('\n'))
     .digest('hex');
