@@ -209,6 +209,14 @@ function addon(): Addon {
   return loaded;
 }
 
+/**
+ * The functions of the addon that another file gives types to (`src/native-fuse.ts`).
+ * @throws PeelError ERR_NATIVE_MISSING.
+ */
+export function addonPart<Part>(): Part {
+  return addon() as unknown as Part;
+}
+
 /** A new pass over one blob. @throws RangeError for options out of range. */
 export function createLayerScanner(options: LayerScannerOptions = {}): LayerScanner {
   const spanSize = options.spanSize ?? DEFAULT_SPAN_SIZE;

@@ -13,4 +13,24 @@ export interface Contents {
     signal?: AbortSignal,
     willReadTo?: UncompressedOffset,
   ): Promise<Buffer>;
+  /** From now on `watcher` is told where verified bytes lie on disk. Once. */
+  watch?(watcher: SpanWatcher): void;
+  /** A span that a watcher was told of was read by it: reading ahead goes on, and it is not evicted yet. */
+  noteUse?(layer: number, span: number): void;
+}
+
+/** A server that reads verified spans from the disk by itself. */
+export interface SpanWatcher {
+  /** Called before any span of the layer is told, and for layers that are open already. */
+  layerOpened(layer: number, spans: SpansOnDisk): void;
+  /** The span was verified in this process, and its bytes and its map entry are on disk. */
+  spanStored(layer: number, span: number): void;
+}
+
+/** The files of a layer's spans in the cache. They may not exist yet, and may vanish at any time. */
+export interface SpansOnDisk {
+  readonly spansPath: string;
+  readonly mapPath: string;
+  /** Where each span ends, uncompressed. */
+  readonly ends: Float64Array;
 }

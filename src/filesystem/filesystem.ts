@@ -42,13 +42,13 @@ export interface DirectoryEntry {
 
 export class FileSystem {
   readonly tree: Tree;
-  readonly #contents: Contents;
+  readonly contents: Contents;
   readonly #symlinks: SymlinkPolicy;
   #statistics: FileSystemStatistics | undefined;
 
   constructor(tree: Tree, contents: Contents, options: FileSystemOptions = {}) {
     this.tree = tree;
-    this.#contents = contents;
+    this.contents = contents;
     this.#symlinks = options.symlinks ?? 'raw';
   }
 
@@ -58,7 +58,7 @@ export class FileSystem {
 
   /** The same tree and bytes under another policy for symbolic links. */
   withSymlinks(symlinks: SymlinkPolicy): FileSystem {
-    return new FileSystem(this.tree, this.#contents, { symlinks });
+    return new FileSystem(this.tree, this.contents, { symlinks });
   }
 
   /**
@@ -104,7 +104,7 @@ export class FileSystem {
    * The whole answer is one buffer, so the caller keeps `length` small; `stream` is for much.
    */
   read(node: Node, offset: number, length: number, signal?: AbortSignal): Promise<Buffer> {
-    return readContent(this.#contents, node, offset, length, signal);
+    return readContent(this.contents, node, offset, length, signal);
   }
 
   /** The bytes `[offset, end)` of a file in pieces, cut at its end; the next piece is read while one is used. */
@@ -114,7 +114,7 @@ export class FileSystem {
     end = node.size,
     signal?: AbortSignal,
   ): AsyncGenerator<Buffer, void, undefined> {
-    return streamContent(this.#contents, node, offset, end, signal);
+    return streamContent(this.contents, node, offset, end, signal);
   }
 
   xattrNames(node: Node): ByteString[] {

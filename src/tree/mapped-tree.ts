@@ -22,19 +22,27 @@ const MAX_KEPT_CONTENTS = 4;
  * `bytes` were passed by `validateTree`, and stay as they are for as long as the tree or any of its nodes is in use.
  * O(1).
  */
-export function openMappedTree(bytes: Uint8Array): Tree {
-  return new MappedTree(new TreeRecords(bytes));
+export function openMappedTree(bytes: Uint8Array): NumberedTree {
+  return new MappedTree(new TreeRecords(bytes), bytes);
 }
 
-class MappedTree implements Tree {
+/** A tree whose nodes are found by number. */
+export interface NumberedTree extends Tree {
+  /** The node of an ino from 1 to `inodes`. */
+  node(ino: number): Node;
+}
+
+class MappedTree implements NumberedTree {
   readonly root: Node;
   readonly inodes: number;
+  readonly stored: Uint8Array;
   readonly records: TreeRecords;
   /** Of sparse files, by ino, the one used last at the end. */
   readonly #contents = new Map<number, Content>();
 
-  constructor(records: TreeRecords) {
+  constructor(records: TreeRecords, stored: Uint8Array) {
     this.records = records;
+    this.stored = stored;
     this.inodes = records.inodeCount;
     this.root = new MappedNode(this, ROOT_INO);
   }

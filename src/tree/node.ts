@@ -52,4 +52,6 @@ export interface Tree {
   readonly inodes: number;
   /** What the merge had to tolerate, one line each. */
   readonly warnings: readonly string[];
+  /** The validated stored form, where the tree is a view of one. Read-only memory. */
+  readonly stored?: Uint8Array;
 }

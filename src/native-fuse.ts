@@ -1,0 +1,197 @@
+/**
+ * The FUSE part of the addon (native/fuse_*), typed and validating: mounting, and a session that answers the kernel
+ * from a stored tree. JavaScript is asked for what is not cached, in events; see native/fuse_session.h for threads.
+ */
+import { fileURLToPath } from 'node:url';
+import { addonPart } from './native.ts';
+import type { ByteString } from './units.ts';
+
+/** A descriptor, or what kept it away. `errno` is positive. */
+export type MountResult =
+  | { readonly fd: number }
+  | { readonly fd: undefined; readonly errno: number; readonly message: string };
+
+/** Bits of mount(2): <sys/mount.h>. */
+export const MOUNT_FLAGS = { readOnly: 1, noSuid: 2, noDev: 4, noAtime: 1024 } as const;
+
+export interface FuseSessionOptions {
+  readonly uid: number | undefined;
+  readonly gid: number | undefined;
+  /** Links that are shown with another target than the tree has; undefined: all as they are. */
+  readonly targets: readonly ChangedTarget[] | undefined;
+  readonly threads: number;
+  /** A read that is not answered for so long fails with EIO, even while JavaScript is stuck; 0: never. */
+  readonly parkedLimitMs: number;
+}
+
+/** A link is told by the directory that holds it and its inode: it can have several names. */
+export interface ChangedTarget {
+  readonly directory: number;
+  readonly ino: number;
+  readonly target: ByteString;
+}
+
+export interface FuseEvents {
+  /** INIT is done: the mount answers. */
+  onReady(minor: number): void;
+  /** A read whose bytes are not at hand: `reply` or `fail` with this id. */
+  onMiss(id: number, ino: number, offset: number, length: number): void;
+  /** Whoever waited for it is gone and was answered. */
+  onInterrupted(id: number): void;
+  onUsed(layer: number, span: number): void;
+  /** The watchdog ended by itself: 1 when it aborted the connection, 2 when it could not be set up. */
+  onUnwatched(status: number): void;
+  /** Nobody asks any more; the last event. `errno` is 0 after an unmount, ECONNABORTED after an abort. */
+  onClosed(errno: number): void;
+}
+
+export interface FuseSession {
+  /** Serves a mounted descriptor and closes it in the end. Once. */
+  start(fd: number): void;
+  addLayer(layer: number, spansPath: string, mapPath: string, ends: Float64Array): void;
+  markReady(layer: number, span: number): void;
+  /** 0, or the errno of the kernel. Nothing happens for an id that is answered already. */
+  reply(id: number, bytes: Uint8Array): number;
+  fail(id: number, errno: number): number;
+  /** Starts the watchdog. 0, or an errno. */
+  watch(connection: number, limitMs: number): number;
+  /** A path of the inode from the root. Slow, for messages. */
+  pathOf(ino: number): Buffer;
+  /** Requests by operation; `missed`: reads that came to JavaScript. */
+  statistics(): Record<string, number>;
+  /** Ends the session without an answer for anybody: for one that was not started, or at the end of the process. */
+  stop(): void;
+}
+
+declare const native: unique symbol;
+type SessionHandle = object & { readonly [native]: 'fuse session' };
+
+interface FuseAddon {
+  mountFuse(path: Uint8Array, source: Uint8Array, flags: number, options: Uint8Array): number;
+  mountFuseWithHelper(
+    program: Uint8Array,
+    path: Uint8Array,
+    options: Uint8Array,
+    limitMs: number,
+  ): Promise<{ readonly result: number; readonly message: Buffer }>;
+  openFuseSession(
+    tree: Uint8Array,
+    uid: number,
+    gid: number,
+    containsLinks: boolean,
+    targets: Float64Array,
+    targetBytes: Uint8Array,
+    threads: number,
+    parkedLimitMs: number,
+    onEvents: (events: Float64Array) => void,
+  ): SessionHandle;
+  startFuseSession(session: SessionHandle, fd: number): void;
+  stopFuseSession(session: SessionHandle): void;
+  addFuseLayer(
+    session: SessionHandle,
+    layer: number,
+    spansPath: Uint8Array,
+    mapPath: Uint8Array,
+    ends: Float64Array,
+  ): boolean;
+  markFuseSpan(session: SessionHandle, layer: number, span: number): void;
+  replyFuse(session: SessionHandle, id: number, bytes: Uint8Array): number;
+  failFuse(session: SessionHandle, id: number, errno: number): number;
+  watchFuse(session: SessionHandle, program: Uint8Array, connection: number, limitMs: number): number;
+  fusePathOf(session: SessionHandle, ino: number): Buffer;
+  fuseStatistics(session: SessionHandle): Record<string, number>;
+}
+
+/** As in native/fuse_session.h. */
+const EVENT = { miss: 0, interrupted: 1, used: 2, ready: 3, closed: 4, unwatched: 5 } as const;
+const NUMBERS_PER_EVENT = 5;
+const WATCHDOG = fileURLToPath(new URL('../build/Release/peel-watchdog', import.meta.url));
+const NO_TARGETS = { table: new Float64Array(0), bytes: Buffer.alloc(0) };
+
+const bytesOf = (text: string): Buffer => Buffer.from(text, 'utf8');
+
+/** mount(2). `options` is what FUSE takes beside descriptor and owner. */
+export function mountFuse(path: string, source: string, flags: number, options: string): MountResult {
+  const result = addonPart<FuseAddon>().mountFuse(bytesOf(path), bytesOf(source), flags, bytesOf(options));
+  return result >= 0 ? { fd: result } : { fd: undefined, errno: -result, message: '' };
+}
+
+/** Through fusermount3, for users. Never rejects for what it says. */
+export async function mountFuseWithHelper(
+  program: string,
+  path: string,
+  options: string,
+  limitMs: number,
+): Promise<MountResult> {
+  const { result, message } = await addonPart<FuseAddon>().mountFuseWithHelper(
+    bytesOf(program),
+    bytesOf(path),
+    bytesOf(options),
+    limitMs,
+  );
+  return result >= 0
+    ? { fd: result }
+    : { fd: undefined, errno: -result, message: message.toString('utf8').trim() };
+}
+
+/**
+ * @param tree a stored tree; it must not change while the session lives.
+ * @throws where `tree` is not valid.
+ */
+export function openFuseSession(
+  tree: Uint8Array,
+  options: FuseSessionOptions,
+  events: FuseEvents,
+): FuseSession {
+  const addon = addonPart<FuseAddon>();
+  const targets = options.targets === undefined ? NO_TARGETS : packTargets(options.targets);
+  const handle = addon.openFuseSession(
+    tree,
+    options.uid ?? -1,
+    options.gid ?? -1,
+    options.targets !== undefined,
+    targets.table,
+    targets.bytes,
+    options.threads,
+    options.parkedLimitMs,
+    (numbers) => dispatch(numbers, events),
+  );
+  return {
+    start: (fd) => addon.startFuseSession(handle, fd),
+    addLayer: (layer, spansPath, mapPath, ends) => {
+      addon.addFuseLayer(handle, layer, bytesOf(spansPath), bytesOf(mapPath), ends);
+    },
+    markReady: (layer, span) => addon.markFuseSpan(handle, layer, span),
+    reply: (id, bytes) => addon.replyFuse(handle, id, bytes),
+    fail: (id, errno) => addon.failFuse(handle, id, errno),
+    watch: (connection, limitMs) => addon.watchFuse(handle, bytesOf(WATCHDOG), connection, limitMs),
+    pathOf: (ino) => addon.fusePathOf(handle, ino),
+    statistics: () => addon.fuseStatistics(handle),
+    stop: () => addon.stopFuseSession(handle),
+  };
+}
+
+function dispatch(numbers: Float64Array, events: FuseEvents): void {
+  for (let at = 0; at + NUMBERS_PER_EVENT <= numbers.length; at += NUMBERS_PER_EVENT) {
+    const [kind, id = 0, ino = 0, offset = 0, length = 0] = numbers.subarray(at, at + NUMBERS_PER_EVENT);
+    if (kind === EVENT.miss) events.onMiss(id, ino, offset, length);
+    else if (kind === EVENT.interrupted) events.onInterrupted(id);
+    else if (kind === EVENT.used) events.onUsed(ino, offset);
+    else if (kind === EVENT.ready) events.onReady(id);
+    else if (kind === EVENT.closed) events.onClosed(id);
+    else if (kind === EVENT.unwatched) events.onUnwatched(id);
+  }
+}
+
+function packTargets(targets: readonly ChangedTarget[]): { table: Float64Array; bytes: Buffer } {
+  const table = new Float64Array(4 * targets.length);
+  const parts: Buffer[] = [];
+  let end = 0;
+  for (const [index, { directory, ino, target }] of targets.entries()) {
+    const bytes = Buffer.from(target, 'latin1');
+    parts.push(bytes);
+    table.set([directory, ino, end, end + bytes.length], 4 * index);
+    end += bytes.length;
+  }
+  return { table, bytes: Buffer.concat(parts) };
+}
