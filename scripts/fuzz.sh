@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Fuzzes the native readers of hostile bytes with libFuzzer, under the address and undefined-behaviour sanitizers.
+#   scripts/fuzz.sh [TARGET [SECONDS]]      all targets, 60 seconds each, unless told; clang comes with
+#                                           scripts/system-packages.sh fuzz
+# What is found is kept in build/fuzz/TARGET/corpus; an input that breaks something is left in build/fuzz/TARGET.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# target: sources below native/
+declare -A SOURCES=(
+  [tree_view]='fuzz/tree_view_fuzz.cc fuzz/walk_tree.cc tree_view.cc tree_validator.cc'
+)
+CXX=${FUZZ_CXX:-clang++-14}
+
+seed() { # target: inputs to begin with, in $2
+  case $1 in
+    tree_view)
+      node_modules/.bin/tsc -p tsconfig.build.json --outDir build/fuzz/dist
+      node scripts/fuzz-trees.mjs build/fuzz/dist "$2"
+      ;;
+  esac
+}
+
+fuzz() { # target, seconds
+  local folder=build/fuzz/$1
+  local sources=()
+  for source in ${SOURCES[$1]:?unknown target $1}; do sources+=("native/$source"); done
+  mkdir -p "$folder/corpus" "$folder/seeds"
+  seed "$1" "$folder/seeds"
+  "$CXX" -std=c++17 -O1 -g -Inative -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+    "${sources[@]}" -o "$folder/fuzz"
+  echo "$1: $2 seconds" >&2
+  "$folder/fuzz" -max_total_time="$2" -max_len=8192 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0 \
+    -artifact_prefix="$folder/" "$folder/corpus" "$folder/seeds"
+}
+
+command -v "$CXX" >/dev/null || { echo "no $CXX: scripts/system-packages.sh fuzz" >&2; exit 1; }
+if [ $# -gt 0 ]; then
+  fuzz "$1" "${2:-60}"
+else
+  for target in "${!SOURCES[@]}"; do fuzz "$target" 60; done
+fi
