@@ -20,6 +20,11 @@ export type ByteString = Unit<string, 'ByteString'>;
 /** `algorithm:hex`, checked against the grammar of its algorithm (`src/reference/digest.ts` makes them). */
 export type Digest = Unit<string, 'Digest'>;
 
+/** sha256 and sha512: what a stored form or a folder name may hold. `src/reference/digest.ts` says what is wrong. */
+export function isDigest(text: string): text is Digest {
+  return /^sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})$/.test(text);
+}
+
 /** A half-open range `[start, end)`. */
 export interface Range<Offset extends number> {
   readonly start: Offset;

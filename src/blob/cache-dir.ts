@@ -13,13 +13,12 @@ import path from 'node:path';
 import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
 import type { Toc } from '../layer/toc.ts';
 import { makeFolders } from '../storage/make-folders.ts';
-import type { Digest } from '../units.ts';
+import { type Digest, isDigest } from '../units.ts';
 import { Evictor } from './evict.ts';
 import { checkFoldersAbove, checkOwnFolder } from './safe-path.ts';
 import { SpanCache } from './span-cache.ts';
 
 const VERSION = 'v1';
-const DIGEST = /^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
 const DEFAULT_MAX_CACHE_BYTES = 10 * 1024 ** 3;
 const DEFAULT_MIN_FREE_SHARE = 0.05;
@@ -72,7 +71,7 @@ export class CacheDir {
 
 /** Built from a digest that was checked against its grammar: no name from outside becomes a path (B3). */
 function layerDirIn(versionDir: string, layer: Digest): string {
-  if (!DIGEST.test(layer)) throw new RangeError(`not a digest: ${JSON.stringify(layer)}`);
+  if (!isDigest(layer)) throw new RangeError(`not a digest: ${JSON.stringify(layer)}`);
   const colon = layer.indexOf(':');
   return path.join(versionDir, 'layers', layer.slice(0, colon), layer.slice(colon + 1));
 }

@@ -1,6 +1,7 @@
 /** What lies in the cache, layer by layer, and making it smaller by hand: `peel cache du` and `prune`. */
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
+import { TOC_FILE, WINDOWS_FILE } from '../layer/toc-store.ts';
 import type { Digest } from '../units.ts';
 import type { CacheDir } from './cache-dir.ts';
 import {
@@ -12,7 +13,7 @@ import {
   namesIn,
   SPANS_FILE,
 } from './cached-layer.ts';
-import { evictSpansOf } from './evict.ts';
+import { evictLayers, evictSpansOf } from './evict.ts';
 
 /** Bytes are those on disk: holes are not counted. */
 export interface LayerUsage {
@@ -48,8 +49,8 @@ async function usageOf(layer: CachedLayer): Promise<LayerUsage> {
   const newest = uses.reduce((latest, use) => Math.max(latest, use), 0);
   return {
     digest: layer.digest,
-    tocBytes: layer.bytesOf.get('toc') ?? 0,
-    windowBytes: layer.bytesOf.get('windows') ?? 0,
+    tocBytes: layer.bytesOf.get(TOC_FILE) ?? 0,
+    windowBytes: layer.bytesOf.get(WINDOWS_FILE) ?? 0,
     spanBytes: (layer.bytesOf.get(SPANS_FILE) ?? 0) + (layer.bytesOf.get(MAP_FILE) ?? 0),
     spansPresent: uses.reduce((count, use) => (use === 0 ? count : count + 1), 0),
     spansTotal: uses.length,
@@ -76,11 +77,8 @@ export async function pruneCache(
   } else {
     const excess = before - what.keepBytes;
     if (excess > 0) await evictSpansOf(await listCachedLayers(versionDir), excess);
-    const oldestFirst = (await listCachedLayers(versionDir)).sort((a, b) => a.modifiedMs - b.modifiedMs);
-    for (const layer of oldestFirst) {
-      if ((await bytesBelow(versionDir)) <= what.keepBytes) break;
-      await rm(layer.directory, { recursive: true, force: true });
-    }
+    const stillExcess = (await bytesBelow(versionDir)) - what.keepBytes;
+    if (stillExcess > 0) await evictLayers(await listCachedLayers(versionDir), stillExcess);
   }
   return before - (await bytesBelow(versionDir));
 }

@@ -6,7 +6,7 @@ import type { Stats } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { openOwnFile, READ_ONLY, readFully } from '../storage/own-file.ts';
-import type { Digest } from '../units.ts';
+import { type Digest, isDigest } from '../units.ts';
 import { decodeMap, type SpanMap } from './span-map.ts';
 
 export const SPANS_FILE = 'spans';
@@ -28,19 +28,14 @@ export interface CachedLayer {
   readonly modifiedMs: number;
 }
 
-const HEX_LENGTHS: readonly (readonly [string, RegExp])[] = [
-  ['sha256', /^[0-9a-f]{64}$/],
-  ['sha512', /^[0-9a-f]{128}$/],
-];
-
 /** All layers below `versionDir`. What cannot be read, or vanishes meanwhile, is left out. */
 export async function listCachedLayers(versionDir: string): Promise<CachedLayer[]> {
   const layers: CachedLayer[] = [];
-  for (const [algorithm, grammar] of HEX_LENGTHS) {
+  for (const algorithm of ['sha256', 'sha512']) {
     const folder = path.join(versionDir, LAYERS, algorithm);
     for (const name of await namesIn(folder)) {
-      if (!grammar.test(name)) continue;
-      layers.push(await measure(path.join(folder, name), `${algorithm}:${name}` as Digest));
+      const digest = `${algorithm}:${name}`;
+      if (isDigest(digest)) layers.push(await measure(path.join(folder, name), digest));
     }
   }
   return layers;

@@ -177,7 +177,7 @@ export async function evictSpansOf(layers: readonly CachedLayer[], wanted: numbe
 }
 
 /** Removes whole layers, oldest first, until `wanted` bytes are free or none is left; bytes freed. */
-async function evictLayers(layers: readonly CachedLayer[], wanted: number): Promise<number> {
+export async function evictLayers(layers: readonly CachedLayer[], wanted: number): Promise<number> {
   let freed = 0;
   for (const layer of [...layers].sort((a, b) => a.modifiedMs - b.modifiedMs)) {
     if (freed >= wanted) break;

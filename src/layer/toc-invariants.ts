@@ -1,4 +1,6 @@
 /** What every reader of a TOC relies on (`toc.ts`), checked where a TOC comes from a file. */
+
+import { isDigest } from '../units.ts';
 import { StoredFormError } from './byte-reader.ts';
 import type { Entry, Toc } from './toc.ts';
 
@@ -6,11 +8,10 @@ const MAX_BITS = 7;
 const MAX_MODE = 0o7777;
 const MAX_UINT32 = 2 ** 32 - 1;
 const NSEC_PER_SEC = 1_000_000_000;
-const DIGEST = /^sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})$/;
 
 /** @throws StoredFormError naming the first one that is broken. */
 export function checkInvariants(toc: Toc): void {
-  check(DIGEST.test(toc.digest) && DIGEST.test(toc.diffID), 'digests are digests');
+  check(isDigest(toc.digest) && isDigest(toc.diffID), 'digests are digests');
   checkCheckpoints(toc);
   checkSpans(toc);
   for (const entry of toc.entries) checkEntry(entry, toc.uncompressedSize);

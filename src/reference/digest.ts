@@ -2,7 +2,7 @@
  * Digests: parsed once, by the grammar of their algorithm, so that no unchecked text ever becomes part of
  * a path or a URL (CVE-2024-3727). Source: image-spec descriptor.md, "Digests".
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { PeelError } from '../errors.ts';
 import type { Digest } from '../units.ts';
 
@@ -57,9 +57,8 @@ export function hexOf(digest: Digest): string {
   return digest.slice(digest.indexOf(':') + 1);
 }
 
-/** The sha256 digest of `bytes`. */
-export function digestOf(bytes: Uint8Array): Digest {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
+export function digestOf(bytes: Uint8Array, algorithm: DigestAlgorithm = 'sha256'): Digest {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}` as Digest;
 }
 
 /**
@@ -81,11 +80,11 @@ export function verifyBytes(
       { facts },
     );
   }
-  const got = createHash(algorithmOf(expected.digest)).update(bytes).digest();
-  if (!timingSafeEqual(got, Buffer.from(hexOf(expected.digest), 'hex'))) {
+  const got = digestOf(bytes, algorithmOf(expected.digest));
+  if (got !== expected.digest) {
     throw new PeelError(
       'ERR_DIGEST_MISMATCH',
-      `${what}: the bytes have digest ${algorithmOf(expected.digest)}:${got.toString('hex')}, expected ${expected.digest}`,
+      `${what}: the bytes have digest ${got}, expected ${expected.digest}`,
       { facts },
     );
   }

@@ -2,7 +2,7 @@
 import { PeelError } from '../../errors.ts';
 import { defineCommand } from '../command.ts';
 import { imagePath } from '../image-path.ts';
-import { layerNumber } from '../layer-number.ts';
+import { openFiles } from '../open-files.ts';
 import { forEachPath } from '../paths.ts';
 
 const OPTIONS = {
@@ -30,10 +30,7 @@ export const cat = defineCommand({
     const range = flags.range === undefined ? undefined : parseRange(flags.range);
     const [imageName = '', ...paths] = context.args;
     const image = await context.openImage(imageName);
-    const files =
-      flags.layer === undefined
-        ? await image.filesystem()
-        : await image.layerFilesystem(layerNumber(flags.layer, image.layers.length));
+    const files = await openFiles(image, flags.layer);
     return await forEachPath(context, paths, async (path) => {
       const node = files.resolve(imagePath(path), { follow: true });
       if (node.kind === 'dir') throw new PeelError('ERR_IS_A_DIRECTORY', `cat ${path}: is a directory`);

@@ -9,9 +9,9 @@ import { type Context, defineCommand } from '../command.ts';
 import { entryJSON } from '../entry-json.ts';
 import { imagePath, tidyPath } from '../image-path.ts';
 import { EntryWriter } from '../json-output.ts';
-import { layerNumber } from '../layer-number.ts';
 import { type ListOrder, listChildren, sortNodes } from '../list-options.ts';
 import { formatLong } from '../long-format.ts';
+import { openFiles } from '../open-files.ts';
 import { paintName } from '../paint.ts';
 import { forEachPath } from '../paths.ts';
 import { quoteName } from '../quote.ts';
@@ -79,10 +79,7 @@ async function runLs(context: LsContext): Promise<number> {
   }
   const [imageName = '', ...paths] = context.args;
   const image = await context.openImage(imageName);
-  const files =
-    flags.layer === undefined
-      ? await image.filesystem()
-      : await image.layerFilesystem(layerNumber(flags.layer, image.layers.length));
+  const files = await openFiles(image, flags.layer);
   const found: Argument[] = [];
   const status = await forEachPath(context, paths.length === 0 ? ['/'] : paths, async (text) => {
     found.push(resolveArgument(files, text, flags));

@@ -17,11 +17,10 @@ import { parseDigest } from '../../reference/digest.ts';
 import { DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD } from '../../reference/media-types.ts';
 import { compressed, type Digest } from '../../units.ts';
 import { type OpenFile, streamFile } from '../local-file.ts';
+import { compressionOf } from './magic.ts';
 import { normaliseName } from './member-table.ts';
 
 const BLOCK = 512;
-const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
-const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
 
 export interface LayerIdentity {
   readonly digest: Digest;
@@ -41,14 +40,11 @@ export async function identifyLayer(
 ): Promise<LayerIdentity> {
   const start = await file.read(0, Math.min(BLOCK, file.size));
   const named = digestInName(name);
-  if (start.subarray(0, GZIP_MAGIC.length).equals(GZIP_MAGIC)) {
-    return { digest: named ?? (await hashFile(file, signal)), mediaType: DOCKER_LAYER_GZIP };
-  }
-  if (start.subarray(0, ZSTD_MAGIC.length).equals(ZSTD_MAGIC)) {
-    return { digest: named ?? (await hashFile(file, signal)), mediaType: DOCKER_LAYER_ZSTD };
-  }
-  const digest = named ?? (isTarStart(start) ? diffID : await hashFile(file, signal));
-  return { digest, mediaType: DOCKER_LAYER };
+  const compression = compressionOf(start);
+  const mediaType =
+    compression === 'gzip' ? DOCKER_LAYER_GZIP : compression === 'zstd' ? DOCKER_LAYER_ZSTD : DOCKER_LAYER;
+  const isPlain = mediaType === DOCKER_LAYER && isTarStart(start);
+  return { digest: named ?? (isPlain ? diffID : await hashFile(file, signal)), mediaType };
 }
 
 /** The digest in `blobs/sha256/<hex>` or `sha256:<hex>`. Any other name says nothing. */

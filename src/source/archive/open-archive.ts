@@ -2,6 +2,7 @@
 import { PeelError } from '../../errors.ts';
 import type { Folder } from '../layout/folder.ts';
 import { type OpenFile, openLocalFile } from '../local-file.ts';
+import { type CompressionName, compressionOf, MAGIC_LENGTH } from './magic.ts';
 import { type Member, type MemberTable, readMemberTable } from './member-table.ts';
 
 export interface Archive extends Folder {
@@ -13,13 +14,13 @@ export interface Archive extends Folder {
 /** Documents that decide what an archive is; two of a name would make it two images (FAULTS B3). */
 const DECIDING_MEMBERS = ['oci-layout', 'index.json', 'manifest.json'];
 
-/** First bytes of whole archives that were compressed, with the program that undoes it. */
-const COMPRESSIONS: readonly (readonly [Buffer, string, string])[] = [
-  [Buffer.from([0x1f, 0x8b]), 'gzip', 'gunzip'],
-  [Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), 'zstd', 'unzstd'],
-  [Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]), 'xz', 'unxz'],
-  [Buffer.from('BZh'), 'bzip2', 'bunzip2'],
-];
+/** The program that undoes it. */
+const DECOMPRESSOR_OF: Readonly<Record<CompressionName, string>> = {
+  gzip: 'gunzip',
+  zstd: 'unzstd',
+  xz: 'unxz',
+  bzip2: 'bunzip2',
+};
 
 /**
  * @throws PeelError ERR_IMAGE_NOT_FOUND when there is no such file, ERR_UNSUPPORTED for a compressed archive
@@ -49,13 +50,11 @@ export async function openArchive(path: string, signal?: AbortSignal): Promise<A
 async function refuseCompressed(file: OpenFile, path: string): Promise<void> {
   if (file.size === 0)
     throw new PeelError('ERR_DOCUMENT_INVALID', `${path} is empty, expected a tar archive`);
-  const start = await file.read(0, Math.min(8, file.size));
-  const compression = COMPRESSIONS.find(([magic]) => start.subarray(0, magic.length).equals(magic));
-  if (compression === undefined) return;
-  const [, name, program] = compression;
+  const name = compressionOf(await file.read(0, Math.min(MAGIC_LENGTH, file.size)));
+  if (name === undefined) return;
   throw new PeelError(
     'ERR_UNSUPPORTED',
-    `${path} is compressed with ${name}, so that no part of it can be read alone: decompress it first (${program})`,
+    `${path} is compressed with ${name}, so that no part of it can be read alone: decompress it first (${DECOMPRESSOR_OF[name]})`,
   );
 }
 

@@ -91,8 +91,6 @@ export const PROGRESS_BYTES = 64 * 1024;
 export const STALL_RATE = 1024;
 export const MAX_REDIRECTS = 5;
 export const MAX_CONNECTIONS_PER_HOST = 8;
-/** distribution-spec "Pushing Manifests": registries need not take more, so none can be served. */
-export const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
 export const MAX_SMALL_BODY_BYTES = 64 * 1024;
 export const MAX_HEADER_BYTES = 64 * 1024;
 /** Foreign origins that redirects and token realms may name in the life of a source. */

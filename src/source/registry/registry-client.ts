@@ -42,6 +42,8 @@ export class RegistryClient {
   /** Until when a mirror is passed over, by the monotonic clock. */
   readonly #demoted = new Map<RegistryHost, number>();
   #hosts: Promise<readonly RegistryHost[]> | undefined;
+  /** Hosts from before a reload: streams that run on them end by themselves. */
+  readonly #retired: RegistryHost[] = [];
   #isClosed = false;
 
   constructor(reference: RegistryReference, options: RegistryOptions) {
@@ -105,9 +107,6 @@ export class RegistryClient {
     const hosts = await this.#hosts?.catch(() => undefined);
     await Promise.all([...(hosts ?? []), ...this.#retired].map((host) => host.close()));
   }
-
-  /** Hosts from before a reload: streams that run on them end by themselves. */
-  readonly #retired: RegistryHost[] = [];
 
   async #requestFrom(
     host: RegistryHost,

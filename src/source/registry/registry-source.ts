@@ -1,13 +1,14 @@
 /** Images in a registry: the distribution API behind the interface of all sources. */
-import { createHash } from 'node:crypto';
 import { PeelError } from '../../errors.ts';
 import type { Descriptor } from '../../reference/descriptor.ts';
-import { algorithmOf, digestOf, hexOf, verifyBytes } from '../../reference/digest.ts';
+import { algorithmOf, digestOf, verifyBytes } from '../../reference/digest.ts';
+import { IMAGE_DOCUMENT_TYPES } from '../../reference/media-types.ts';
+import { MAX_DOCUMENT_SIZE } from '../../reference/parse-document.ts';
 import { formatReference, type RegistryReference } from '../../reference/registry-reference.ts';
 import { type CompressedRange, compressed, type Digest } from '../../units.ts';
 import type { BlobSource, ImageSource, SourceStats, StoredDocument } from '../source.ts';
 import { refuseEncoding } from './content-range.ts';
-import { MAX_DOCUMENT_BYTES, type RegistryOptions } from './options.ts';
+import type { RegistryOptions } from './options.ts';
 import { fetchRange } from './range-fetch.ts';
 import { type ClientAnswer, RegistryClient } from './registry-client.ts';
 import type { Operation, RegistryHost } from './registry-host.ts';
@@ -15,13 +16,8 @@ import { TransportFailure } from './transport-failure.ts';
 
 export type { RegistryOptions } from './options.ts';
 
-/** All that a client should name (distribution-spec "Pulling manifests"), in one header: some servers read one. */
-const ACCEPT = [
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-].join(', ');
+/** In one header: some servers read one alone. */
+const ACCEPT = IMAGE_DOCUMENT_TYPES.join(', ');
 
 /** No request is made until something is asked for. */
 export function openRegistry(reference: RegistryReference, options: RegistryOptions): ImageSource {
@@ -50,7 +46,7 @@ class RegistrySource implements ImageSource {
   async resolve(signal?: AbortSignal): Promise<StoredDocument> {
     if (this.#resolved === undefined) {
       const { tag, digest } = this.#reference;
-      const found = await this.#fetchManifest(digest ?? tag ?? 'latest', digest, MAX_DOCUMENT_BYTES, signal);
+      const found = await this.#fetchManifest(digest ?? tag ?? 'latest', digest, MAX_DOCUMENT_SIZE, signal);
       // Two at once may have got different answers for a moving tag: the first one stays.
       this.#resolved ??= found;
     }
@@ -59,13 +55,7 @@ class RegistrySource implements ImageSource {
 
   async fetchDocument(descriptor: Descriptor, signal?: AbortSignal): Promise<StoredDocument> {
     const what = `manifest ${descriptor.digest} of ${this.name}`;
-    if (descriptor.size > MAX_DOCUMENT_BYTES) {
-      throw new PeelError(
-        'ERR_LIMIT_EXCEEDED',
-        `${what}: its size of ${descriptor.size} bytes passes the limit of ${MAX_DOCUMENT_BYTES}`,
-        { facts: { digest: descriptor.digest, size: descriptor.size } },
-      );
-    }
+    refuseLarger(MAX_DOCUMENT_SIZE, descriptor, what);
     const known =
       descriptor.data ?? (this.#resolved?.digest === descriptor.digest ? this.#resolved.bytes : undefined);
     if (known !== undefined) {
@@ -79,13 +69,7 @@ class RegistrySource implements ImageSource {
 
   async fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer> {
     const what = `blob ${descriptor.digest} of ${this.name}`;
-    if (descriptor.size > maxSize) {
-      throw new PeelError(
-        'ERR_LIMIT_EXCEEDED',
-        `${what}: its size of ${descriptor.size} bytes passes the limit of ${maxSize}`,
-        { facts: { digest: descriptor.digest, size: descriptor.size } },
-      );
-    }
+    refuseLarger(maxSize, descriptor, what);
     let bytes = descriptor.data;
     if (bytes === undefined) {
       const chunks: Buffer[] = [];
@@ -162,10 +146,12 @@ class RegistrySource implements ImageSource {
       if (bytes === undefined) {
         continue;
       }
-      if (digest !== undefined && !hasDigest(bytes, digest)) {
+      // Docker-Content-Digest is not asked: the bytes say it.
+      const got = digestOf(bytes, digest === undefined ? 'sha256' : algorithmOf(digest));
+      if (digest !== undefined && got !== digest) {
         const failure = new PeelError(
           'ERR_DIGEST_MISMATCH',
-          `${doing}: ${host.config.name} sent ${bytes.length} bytes with digest ${digestOf(bytes)}`,
+          `${doing}: ${host.config.name} sent ${bytes.length} bytes with digest ${got}, expected ${digest}`,
           { facts: { digest, host: host.config.name } },
         );
         if (await this.#client.demoteMirror(host)) {
@@ -176,8 +162,7 @@ class RegistrySource implements ImageSource {
       const mediaType = answer.header('content-type')?.split(';', 1)[0]?.trim();
       return {
         mediaType: mediaType === '' ? undefined : mediaType,
-        // Docker-Content-Digest is not asked: the bytes say it.
-        digest: digest ?? digestOf(bytes),
+        digest: got,
         bytes,
       };
     }
@@ -215,6 +200,14 @@ class RegistrySource implements ImageSource {
   }
 }
 
-function hasDigest(bytes: Buffer, digest: Digest): boolean {
-  return createHash(algorithmOf(digest)).update(bytes).digest('hex') === hexOf(digest);
+/** @throws PeelError ERR_LIMIT_EXCEEDED, before anything is asked for. */
+function refuseLarger(maxSize: number, { digest, size }: Descriptor, what: string): void {
+  if (size <= maxSize) {
+    return;
+  }
+  throw new PeelError(
+    'ERR_LIMIT_EXCEEDED',
+    `${what}: its size of ${size} bytes passes the limit of ${maxSize}`,
+    { facts: { digest, size } },
+  );
 }
