@@ -3,6 +3,7 @@
  * from a stored tree. JavaScript is asked for what is not cached, in events; see native/fuse_session.h for threads.
  */
 import { fileURLToPath } from 'node:url';
+import { PeelError } from './errors.ts';
 import { addonPart } from './native.ts';
 import type { ByteString } from './units.ts';
 
@@ -136,7 +137,7 @@ export async function mountFuseWithHelper(
 
 /**
  * @param tree a stored tree; it must not change while the session lives.
- * @throws where `tree` is not valid.
+ * @throws PeelError ERR_CACHE where `tree` is not valid.
  */
 export function openFuseSession(
   tree: Uint8Array,
@@ -145,17 +146,23 @@ export function openFuseSession(
 ): FuseSession {
   const addon = addonPart<FuseAddon>();
   const targets = options.targets === undefined ? NO_TARGETS : packTargets(options.targets);
-  const handle = addon.openFuseSession(
-    tree,
-    options.uid ?? -1,
-    options.gid ?? -1,
-    options.targets !== undefined,
-    targets.table,
-    targets.bytes,
-    options.threads,
-    options.parkedLimitMs,
-    (numbers) => dispatch(numbers, events),
-  );
+  let handle: SessionHandle;
+  try {
+    handle = addon.openFuseSession(
+      tree,
+      options.uid ?? -1,
+      options.gid ?? -1,
+      options.targets !== undefined,
+      targets.table,
+      targets.bytes,
+      options.threads,
+      options.parkedLimitMs,
+      (numbers) => dispatch(numbers, events),
+    );
+  } catch (error) {
+    if (error instanceof TypeError || !(error instanceof Error)) throw error;
+    throw new PeelError('ERR_CACHE', `stored tree: ${error.message}`, { cause: error });
+  }
   return {
     start: (fd) => addon.startFuseSession(handle, fd),
     addLayer: (layer, spansPath, mapPath, ends) => {

@@ -43,13 +43,13 @@ export interface DirectoryEntry {
 export class FileSystem {
   readonly tree: Tree;
   readonly contents: Contents;
-  readonly #symlinks: SymlinkPolicy;
+  readonly symlinks: SymlinkPolicy;
   #statistics: FileSystemStatistics | undefined;
 
   constructor(tree: Tree, contents: Contents, options: FileSystemOptions = {}) {
     this.tree = tree;
     this.contents = contents;
-    this.#symlinks = options.symlinks ?? 'raw';
+    this.symlinks = options.symlinks ?? 'raw';
   }
 
   get root(): Node {
@@ -81,7 +81,7 @@ export class FileSystem {
   /** What stat(2) says. `directory` is where the node was found: a contained link's size depends on it. */
   attributes(node: Node, directory?: Node): Attributes {
     const attributes = attributesOf(node);
-    if (node.kind !== 'symlink' || this.#symlinks === 'raw' || directory === undefined) return attributes;
+    if (node.kind !== 'symlink' || this.symlinks === 'raw' || directory === undefined) return attributes;
     return { ...attributes, size: this.readlink(node, directory).length };
   }
 
@@ -95,7 +95,7 @@ export class FileSystem {
     if (node.kind !== 'symlink' || node.target === undefined) {
       throw new PeelError('ERR_NOT_A_SYMLINK', `reading a link: inode ${node.ino} is a ${node.kind}`);
     }
-    if (this.#symlinks === 'raw') return node.target;
+    if (this.symlinks === 'raw') return node.target;
     return containTarget(this.root, node.target, directory ?? this.root);
   }
 

@@ -20,6 +20,11 @@ export interface TransportOptions {
   readonly nonEmpty?: boolean;
   /** Milliseconds until a read that has no bytes yet ends with EIO (default 60 000); 0 waits for ever. */
   readonly readTimeoutMs?: number;
+  /**
+   * Milliseconds without a sign of life from this process after which the mount is aborted, so that its readers
+   * are freed (default 90 000); 0: no watchdog. Native transport only.
+   */
+  readonly watchdogMs?: number;
 }
 
 export interface MountedTransport {

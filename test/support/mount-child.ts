@@ -30,8 +30,14 @@ export function whyNoMounts(): string | undefined {
   return existsSync('/dev/fuse') ? undefined : 'there is no /dev/fuse';
 }
 
+/** Both ways to the kernel; the suites of `test/mount/` run over each. */
+export const TRANSPORTS = ['native', 'fuse-native'] as const;
+export type TransportName = (typeof TRANSPORTS)[number];
+
 export interface MountRequest {
   readonly root: LiteralNode;
+  /** Default: native. */
+  readonly transport?: TransportName;
   /** Default: a new empty folder. */
   readonly place?: string;
   readonly name?: string;
@@ -190,6 +196,7 @@ function startServer(request: MountRequest): MountChild {
       dist: DIST,
       name: request.name ?? 'test/literal',
       root: request.root,
+      transport: request.transport ?? 'native',
       place: request.place === '' ? undefined : place,
       options: { runtimeDir: path.join(folder, 'run'), ...request.options },
     }),

@@ -11,6 +11,10 @@ const [{ mountImage }, { serve }, { FileSystem }, { PeelError }, { configureLog 
   ['mount.js', 'fuse/serve.js', 'filesystem/filesystem.js', 'errors.js', 'log.js'].map(load),
 );
 configureLog('info', 2);
+const transportOf = {
+  native: async () => (await load('fuse/native-transport.js')).nativeTransport,
+  'fuse-native': async () => (await load('fuse/fuse-native-transport.js')).fuseNativeTransport,
+};
 
 const say = (text) => process.stdout.write(`${text}\n`);
 const { tree, contents, reads } = buildLiteral(request.root, (code, message) => new PeelError(code, message));
@@ -23,7 +27,8 @@ const image = {
   close: async () => say('image closed'),
 };
 try {
-  const mounted = await mountImage(image, request.place, request.options);
+  const transport = await transportOf[request.transport]();
+  const mounted = await mountImage(image, request.place, { ...request.options, transport });
   const served = serve(mounted, { signals: process, tell: (message) => say(`told ${message}`) });
   say(`ready ${mounted.mountPoint}`);
   await served;

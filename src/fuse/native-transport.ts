@@ -1,0 +1,204 @@
+/**
+ * The transport that speaks the kernel's protocol in native threads (native/fuse_*): names, attributes and bytes
+ * that are cached are answered there, from the stored tree and the cache files; what is missing comes here, once.
+ *
+ *   kernel ──► native threads ──┬── stored tree, spans on disk ──► kernel
+ *                               └── miss ──► MissedReads ──► FileSystem.read ──► kernel
+ *
+ * A watchdog process aborts the connection when this one is stopped or stuck (P9).
+ */
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { getSystemErrorMap } from 'node:util';
+import { PeelError } from '../errors.ts';
+import type { SpanWatcher } from '../filesystem/contents.ts';
+import type { FileSystem } from '../filesystem/filesystem.ts';
+import { log } from '../log.ts';
+import { type FuseEvents, type FuseSession, openFuseSession } from '../native-fuse.ts';
+import { encodeTree } from '../tree/encode-tree.ts';
+import { openMappedTree } from '../tree/mapped-tree.ts';
+import { containedLinks } from './contained-links.ts';
+import { MissedReads } from './missed-reads.ts';
+import { descriptorOf, openMountedDevice } from './mount-device.ts';
+import { type MountEntry, mountAt, readMountTable } from './mount-table.ts';
+import type { MountedTransport, Transport, TransportOptions } from './transport.ts';
+import { unmountPath } from './unmount.ts';
+
+const DEFAULT_READ_TIMEOUT_MS = 60_000;
+const DEFAULT_WATCHDOG_MS = 90_000;
+/** The deadline of a read is kept here; the native side ends a read so long after it, should nothing run here. */
+const PARKED_GRACE_MS = 5000;
+/** Threads wait for the disk, so there are more than processors; each costs a megabyte once it read as much. */
+const MIN_THREADS = 4;
+const MAX_THREADS = 16;
+/** A tree that has no key of its own is encoded for one mount. */
+const NO_KEY = Buffer.alloc(32);
+
+/** The mount of a descriptor that was handed to us, if this process can see it. */
+function mountOfDescriptor(descriptor: number): MountEntry | undefined {
+  try {
+    const info = readFileSync(`/proc/self/fdinfo/${descriptor}`, 'latin1');
+    const connection = /^fuse_connection:\s*(\d+)$/m.exec(info)?.[1];
+    if (connection === undefined) return undefined;
+    return readMountTable().find(
+      (entry) => entry.major === 0 && entry.minor === Number(connection) && entry.type.startsWith('fuse'),
+    );
+  } catch {
+    return undefined; // before Linux 6.x there is no such line; a closed descriptor is found out later
+  }
+}
+
+class MountedNative implements MountedTransport {
+  readonly closed: Promise<void>;
+  readonly #filesystem: FileSystem;
+  readonly #mountPoint: string;
+  readonly #options: TransportOptions;
+  readonly #session: FuseSession;
+  readonly #reads: MissedReads;
+  #entry: MountEntry | undefined;
+  #isUnmounted = false;
+  #isUnmounting = false;
+  #reportReady: (error?: PeelError) => void = () => undefined;
+  #reportClosed: () => void = () => undefined;
+
+  constructor(filesystem: FileSystem, mountPoint: string, options: TransportOptions) {
+    this.#filesystem = filesystem;
+    this.#mountPoint = mountPoint;
+    this.#options = options;
+    this.closed = new Promise((resolve) => {
+      this.#reportClosed = resolve;
+    });
+    const stored = filesystem.tree.stored ?? encodeTree(filesystem.tree, NO_KEY);
+    const timeoutMs = options.readTimeoutMs ?? DEFAULT_READ_TIMEOUT_MS;
+    this.#session = openFuseSession(
+      stored,
+      {
+        uid: options.uid,
+        gid: options.gid,
+        targets: containedLinks(filesystem),
+        threads: Math.min(MAX_THREADS, Math.max(MIN_THREADS, availableParallelism())),
+        parkedLimitMs: timeoutMs === 0 ? 0 : timeoutMs + PARKED_GRACE_MS,
+      },
+      this.#events(),
+    );
+    this.#reads = new MissedReads({
+      session: this.#session,
+      filesystem,
+      tree: openMappedTree(stored),
+      timeoutMs,
+    });
+  }
+
+  async open(): Promise<void> {
+    let descriptor: number;
+    try {
+      descriptor = await openMountedDevice(this.#mountPoint, this.#options);
+    } catch (error) {
+      this.#session.stop();
+      throw error;
+    }
+    this.#entry =
+      descriptorOf(this.#mountPoint) === undefined
+        ? mountAt(this.#mountPoint)
+        : mountOfDescriptor(descriptor);
+    const ready = new Promise<void>((resolve, reject) => {
+      this.#reportReady = (error) => (error === undefined ? resolve() : reject(error));
+    });
+    this.#filesystem.contents.watch?.(this.#watcher());
+    this.#session.start(descriptor);
+    await ready;
+    this.#startWatchdog();
+  }
+
+  interruptReads(): void {
+    this.#reads.interruptAll(new PeelError('ERR_IO', `${this.#mountPoint} is being unmounted`));
+  }
+
+  async unmount(options: { readonly lazy: boolean }): Promise<void> {
+    if (this.#isUnmounted) return;
+    if (this.#entry === undefined) {
+      throw new PeelError(
+        'ERR_MOUNT',
+        `${this.#mountPoint} was mounted by somebody else, where this process cannot see it: it is unmounted there`,
+      );
+    }
+    // Somebody may have detached it already and mounted another thing on the place, which is not ours to touch.
+    this.#isUnmounting = true;
+    const { mountPoint, id } = this.#entry;
+    try {
+      if (mountAt(mountPoint)?.id === id) await unmountPath(mountPoint, options);
+    } catch (error) {
+      this.#isUnmounting = false;
+      throw error;
+    }
+    this.#isUnmounted = true;
+  }
+
+  statistics(): Readonly<Record<string, number>> {
+    const { failed } = this.#reads;
+    return { ...this.#session.statistics(), ...(failed === 0 ? {} : { failed }) };
+  }
+
+  #events(): FuseEvents {
+    return {
+      onReady: (minor) => {
+        log().debug({ mountPoint: this.#mountPoint, protocol: `7.${minor}` }, 'the kernel has agreed');
+        this.#reportReady();
+      },
+      onMiss: (id, ino, offset, length) => void this.#reads.answer(id, ino, offset, length),
+      onInterrupted: (id) => this.#reads.interrupt(id),
+      onUsed: (layer, span) => this.#filesystem.contents.noteUse?.(layer, span),
+      onUnwatched: (status) => {
+        if (status !== 1) log().warn(`the watchdog of ${this.#mountPoint} ended (status ${status})`);
+      },
+      onClosed: (errno) => void this.#onClosed(errno),
+    };
+  }
+
+  #watcher(): SpanWatcher {
+    return {
+      layerOpened: (layer, { spansPath, mapPath, ends }) =>
+        this.#session.addLayer(layer, spansPath, mapPath, ends),
+      spanStored: (layer, span) => this.#session.markReady(layer, span),
+    };
+  }
+
+  #startWatchdog(): void {
+    const limitMs = this.#options.watchdogMs ?? DEFAULT_WATCHDOG_MS;
+    if (limitMs === 0) return;
+    const connection = this.#entry?.minor;
+    const errno = connection === undefined ? 0 : this.#session.watch(connection, limitMs);
+    if (connection !== undefined && errno === 0) return;
+    const reason = errno === 0 ? 'its connection has no known number' : nameOf(errno);
+    log().warn(`no watchdog for ${this.#mountPoint}: ${reason}`);
+  }
+
+  /** The kernel has closed the connection; after an abort the mount is still in the tree, and dead. */
+  async #onClosed(errno: number): Promise<void> {
+    const what = errno === 0 ? 'unmounted before it answered' : nameOf(errno);
+    this.#reportReady(new PeelError('ERR_MOUNT', `mounting on ${this.#mountPoint}: ${what}`));
+    this.interruptReads();
+    if (errno !== 0 && !this.#isUnmounting) {
+      log().error({ mountPoint: this.#mountPoint }, `the connection to the kernel ended: ${nameOf(errno)}`);
+      await this.unmount({ lazy: true }).catch((error: unknown) => {
+        log().warn({ err: error }, `${this.#mountPoint} is dead and could not be unmounted`);
+      });
+    }
+    this.#isUnmounted = true;
+    this.#reportClosed();
+  }
+}
+
+function nameOf(errno: number): string {
+  return getSystemErrorMap().get(-errno)?.[0] ?? `errno ${errno}`;
+}
+
+export const nativeTransport: Transport = {
+  name: 'native',
+
+  async mount(filesystem, mountPoint, options) {
+    const mounted = new MountedNative(filesystem, mountPoint, options);
+    await mounted.open();
+    return mounted;
+  },
+};
