@@ -20,6 +20,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { validateTree } from '../../src/native.ts';
 import { encodeTree } from '../../src/tree/encode-tree.ts';
@@ -344,6 +346,36 @@ describe('the store', () => {
     expect(readdirSync(folder())).toEqual([KEY]);
   });
 
+  test('gives an image of 200,000 entries to the next process without a heap that grows with it', async () => {
+    // Of no directory is a Map kept, of no node an object: names that are visited are garbage at once.
+    const merged = mergeLayers([
+      Array.from({ length: 200_000 }, (_, index) =>
+        madeEntry(`usr/share/d${index % 1000}/file-${index}`, 'file', { size: index }),
+      ),
+    ]);
+    const saved = await store().save(KEY, merged);
+    expect(saved.bytes.length / merged.inodes).toBeLessThan(120);
+    const gc = collector();
+    gc();
+    const before = process.memoryUsage();
+    const loaded = await store().load(KEY);
+    let bytes = 0;
+    let names = 0;
+    const waiting = [loaded?.tree.root as Node];
+    for (let node = waiting.pop(); node !== undefined; node = waiting.pop()) {
+      for (const child of node.children?.values() ?? []) {
+        names += 1;
+        bytes += child.size;
+        if (child.kind === 'dir') waiting.push(child);
+      }
+    }
+    gc();
+    expect(process.memoryUsage().heapUsed - before.heapUsed).toBeLessThan(1e6);
+    expect(names).toBe(merged.inodes - 1);
+    expect(bytes).toBe((200_000 * 199_999) / 2);
+    expect(loaded?.tree.inodes).toBe(merged.inodes);
+  });
+
   test('loads from a folder that it may not write to', async () => {
     await store().save(KEY, tree);
     chmodSync(folder(), 0o500);
@@ -355,3 +387,9 @@ describe('the store', () => {
     expect(existsSync(file())).toBe(true);
   });
 });
+
+/** The garbage collector, which V8 hides. */
+function collector(): () => void {
+  setFlagsFromString('--expose-gc');
+  return runInNewContext('gc') as () => void;
+}
