@@ -1,6 +1,8 @@
 /** The checks of `peel doctor` that need no image. */
-import { access, constants, mkdir, statfs } from 'node:fs/promises';
+import { access, constants, statfs } from 'node:fs/promises';
 import os from 'node:os';
+import { openCacheDir } from '../blob/cache-dir.ts';
+import { isPeelError } from '../errors.ts';
 import { isDead } from '../fuse/dead-mounts.ts';
 import { checkFuseNative } from '../fuse/fuse-native-transport.ts';
 import { openRuntimeDir, readRecords } from '../fuse/mount-records.ts';
@@ -74,17 +76,18 @@ export async function checkHost(context: Pick<Context, 'env' | 'settings'>): Pro
 
 async function checkCache(folder: string): Promise<Finding> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await openCacheDir(folder);
     await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
     const { bavail, bsize } = await statfs(folder);
     return `${folder}, ${decimalSize(bavail * bsize)} free on its disk`;
   } catch (error) {
-    return { warn: `${folder} cannot be used, so every run fetches anew: ${messageOf(error)}` };
+    if (isPeelError(error) && error.facts['reason'] === 'unsafe') throw error;
+    return { warn: `${messageOf(error)}; every run fetches anew` };
   }
 }
 
 async function countMounts(env: NodeJS.ProcessEnv): Promise<Finding> {
-  const records = readRecords(openRuntimeDir(env));
+  const records = readRecords(await openRuntimeDir(env));
   const mounts = readMountTable().filter((entry) => entry.type === MOUNT_TYPE);
   const dead: string[] = [];
   for (const entry of mounts) if (await isDead(entry, records)) dead.push(entry.mountPoint);

@@ -8,6 +8,8 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, wr
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PeelError } from '../errors.ts';
+import { makeFolders } from '../storage/make-folders.ts';
+import { ownUid } from '../storage/own-file.ts';
 
 /** A record is a few hundred bytes; more was not written by us. */
 const MAX_RECORD_BYTES = 64 * 1024;
@@ -30,13 +32,12 @@ export interface MountRecord {
  * The folder for records, logs and mount points that we make; created with mode 0700.
  * @throws PeelError ERR_PERMISSION when it belongs to somebody else or others may write to it (F48).
  */
-export function openRuntimeDir(env: NodeJS.ProcessEnv): string {
+export async function openRuntimeDir(env: NodeJS.ProcessEnv): Promise<string> {
   const folder = runtimeDirOf(env);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    await makeFolders(folder);
     const stat = lstatSync(folder);
-    const uid = process.geteuid?.() ?? 0;
-    if (stat.isDirectory() && stat.uid === uid && (stat.mode & 0o022) === 0) return folder;
+    if (stat.isDirectory() && stat.uid === ownUid() && (stat.mode & 0o022) === 0) return folder;
   } catch (error) {
     throw new PeelError('ERR_PERMISSION', `creating the runtime folder ${folder}: ${String(error)}`, {
       facts: { path: folder },
@@ -54,7 +55,7 @@ function runtimeDirOf(env: NodeJS.ProcessEnv): string {
   const xdg = env['XDG_RUNTIME_DIR'];
   // The specification says to ignore relative paths.
   if (xdg !== undefined && path.isAbsolute(xdg)) return path.join(xdg, 'peel');
-  const uid = process.geteuid?.() ?? 0;
+  const uid = ownUid();
   return uid === 0 ? '/run/peel' : path.join(tmpdir(), `peel-${uid}`);
 }
 

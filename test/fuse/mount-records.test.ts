@@ -81,27 +81,33 @@ describe('records', () => {
 });
 
 describe('the runtime folder', () => {
-  test('lies in XDG_RUNTIME_DIR and is for its user alone', () => {
-    const opened = openRuntimeDir({ XDG_RUNTIME_DIR: folder });
+  test('lies in XDG_RUNTIME_DIR and is for its user alone', async () => {
+    const opened = await openRuntimeDir({ XDG_RUNTIME_DIR: folder });
     expect(opened).toBe(path.join(folder, 'peel'));
     expect(statSync(opened).mode & 0o777).toBe(0o700);
-    expect(openRuntimeDir({ XDG_RUNTIME_DIR: folder })).toBe(opened);
+    expect(await openRuntimeDir({ XDG_RUNTIME_DIR: folder })).toBe(opened);
   });
 
-  test('is refused where others may write to it, or where it is a link or a file', () => {
-    const opened = openRuntimeDir({ XDG_RUNTIME_DIR: folder });
+  test('is refused where others may write to it, or where it is a link or a file', async () => {
+    const opened = await openRuntimeDir({ XDG_RUNTIME_DIR: folder });
     chmodSync(opened, 0o777);
-    expect(() => openRuntimeDir({ XDG_RUNTIME_DIR: folder })).toThrow('nobody else may write');
+    await expect(openRuntimeDir({ XDG_RUNTIME_DIR: folder })).rejects.toThrow('nobody else may write');
     rmSync(opened, { recursive: true });
     symlinkSync(os.tmpdir(), opened);
-    expect(() => openRuntimeDir({ XDG_RUNTIME_DIR: folder })).toThrow('nobody else may write');
+    await expect(openRuntimeDir({ XDG_RUNTIME_DIR: folder })).rejects.toThrow('nobody else may write');
     rmSync(opened);
     writeFileSync(opened, '');
-    expect(() => openRuntimeDir({ XDG_RUNTIME_DIR: folder })).toThrow('creating the runtime folder');
+    await expect(openRuntimeDir({ XDG_RUNTIME_DIR: folder })).rejects.toThrow('must be a folder');
   });
 
-  test.skipIf(process.geteuid?.() !== 0)('is refused where it belongs to somebody else', () => {
-    chownSync(openRuntimeDir({ XDG_RUNTIME_DIR: folder }), 65534, 65534);
-    expect(() => openRuntimeDir({ XDG_RUNTIME_DIR: folder })).toThrow('a folder of this user');
+  // Node's own recursive mkdir never returns there.
+  test('is an error, not a wait, where the file system answers ENOENT to every mkdir', async () => {
+    const opening = openRuntimeDir({ XDG_RUNTIME_DIR: '/proc/self/fdinfo/nobody' });
+    await expect(opening).rejects.toThrow('creating the runtime folder');
+  });
+
+  test.skipIf(process.geteuid?.() !== 0)('is refused where it belongs to somebody else', async () => {
+    chownSync(await openRuntimeDir({ XDG_RUNTIME_DIR: folder }), 65534, 65534);
+    await expect(openRuntimeDir({ XDG_RUNTIME_DIR: folder })).rejects.toThrow('a folder of this user');
   });
 });

@@ -69,7 +69,7 @@ export const mount = defineCommand({
   async run(context) {
     const [name, place] = context.args;
     if (name === undefined) return listMounts(context);
-    const options = readOptions(context);
+    const options = await readOptions(context);
     const pipe = ReadyPipe.inherited(context.env);
     if (pipe !== undefined) return serveInBackground(context, name, place, options, pipe);
     return context.flags.foreground
@@ -83,7 +83,7 @@ interface MountOptions {
   readonly timeoutMs: number;
 }
 
-function readOptions(context: MountContext): MountOptions {
+async function readOptions(context: MountContext): Promise<MountOptions> {
   const { flags, settings } = context;
   const symlinks = flags.symlinks ?? 'raw';
   if (symlinks !== 'raw' && symlinks !== 'contain') {
@@ -95,7 +95,7 @@ function readOptions(context: MountContext): MountOptions {
       ...parseMountOptions(flags.option),
       symlinks: symlinks satisfies SymlinkPolicy,
       readTimeoutMs: seconds(flags['read-timeout'], '--read-timeout', DEFAULT_READ_TIMEOUT_S, 0) * 1000,
-      runtimeDir: openRuntimeDir(context.env),
+      runtimeDir: await openRuntimeDir(context.env),
       outside: [settings.cacheDir, settings.authfile, settings.tlsCa].filter((file) => file !== undefined),
     },
   };
@@ -225,7 +225,7 @@ function tell(context: MountContext, message: string): void {
 }
 
 async function listMounts(context: MountContext): Promise<number> {
-  const records = readRecords(openRuntimeDir(context.env));
+  const records = readRecords(await openRuntimeDir(context.env));
   const mounts = [];
   for (const entry of readMountTable()) {
     if (entry.type !== MOUNT_TYPE) continue;

@@ -35,7 +35,7 @@ export const umount = defineCommand({
     if (context.flags.all !== (context.args.length === 0)) {
       throw new PeelError('ERR_USAGE', 'umount: name the mount points, or -a for all of them');
     }
-    const runtimeDir = openRuntimeDir(context.env);
+    const runtimeDir = await openRuntimeDir(context.env);
     const mounts = context.flags.all ? ours().reverse() : context.args;
     let status = 0;
     for (const each of mounts) {
