@@ -18,6 +18,7 @@ import { LayerReader } from './blob/layer-reader.ts';
 import { MemoryCache } from './blob/memory-cache.ts';
 import type { SpanCache } from './blob/span-cache.ts';
 import { isPeelError, PeelError } from './errors.ts';
+import type { SpanWatcher } from './filesystem/contents.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
 import { buildToc } from './layer/build-toc.ts';
 import type { Toc } from './layer/toc.ts';
@@ -71,6 +72,9 @@ export interface ImageLayer {
 interface OpenLayer {
   readonly reader: LayerReader;
   readonly spans: SpanCache;
+  readonly toc: Toc;
+  /** Where it stands in the image: more than once where the manifest repeats it. */
+  readonly indices: readonly number[];
 }
 
 /** @throws PeelError for everything that can be wrong with the name, the registry or the documents. */
@@ -127,6 +131,9 @@ export class Image {
   /** By digest: a layer that stands twice in the manifest is one layer (E147). */
   readonly #tocs = new Map<Digest, Promise<StoredToc>>();
   readonly #readers = new Map<Digest, Promise<OpenLayer>>();
+  /** The readers that have come about. */
+  readonly #opened: OpenLayer[] = [];
+  readonly #watchers: SpanWatcher[] = [];
   /** Of layers that are indexed at once. */
   readonly #slots = new Budget(Math.min(os.availableParallelism(), 4));
   readonly #treeStore: TreeStore;
@@ -258,6 +265,13 @@ export class Image {
     return new FileSystem(tree, {
       read: async (layer, range, signal, willReadTo) =>
         (await this.#openReader(layer)).reader.read(range, signal, willReadTo),
+      watch: (watcher) => {
+        this.#watchers.push(watcher);
+        for (const opened of this.#opened) tell(watcher, opened);
+      },
+      noteUse: (layer, span) => {
+        void this.#opened.find(({ indices }) => indices.includes(layer))?.reader.noteUse(span);
+      },
     });
   }
 
@@ -277,7 +291,10 @@ export class Image {
           ...(readDeadlineMs === undefined ? {} : { deadlineMs: readDeadlineMs }),
         },
       });
-      return { reader, spans };
+      const opened = { reader, spans, indices: this.#indicesOf(stored.toc.digest), toc: stored.toc };
+      this.#opened.push(opened);
+      for (const watcher of this.#watchers) tell(watcher, opened);
+      return opened;
     });
   }
 
@@ -323,6 +340,10 @@ export class Image {
     }
   }
 
+  #indicesOf(digest: Digest): number[] {
+    return this.layers.flatMap(({ descriptor }, index) => (descriptor.digest === digest ? [index] : []));
+  }
+
   #openBlob(layer: number): BlobSource {
     return this.#source.openBlob(this.#layerAt(layer).descriptor);
   }
@@ -336,6 +357,15 @@ export class Image {
       );
     }
     return found;
+  }
+}
+
+/** Tells a watcher where the spans of an opened layer lie, and of each that is verified. */
+function tell(watcher: SpanWatcher, { indices, spans, toc }: OpenLayer): void {
+  const ends = Float64Array.from(toc.spans, ({ end }) => end);
+  for (const index of indices) {
+    watcher.layerOpened(index, { spansPath: spans.paths.spans, mapPath: spans.paths.map, ends });
+    spans.watch((span) => watcher.spanStored(index, span));
   }
 }
 

@@ -141,6 +141,21 @@ export class LayerReader {
     return result;
   }
 
+  /**
+   * A watcher of the cache has read a span from the disk by itself: reading ahead goes on as if it had been read
+   * here, and eviction learns of the use.
+   */
+  async noteUse(span: number): Promise<void> {
+    const cache = this.#cache;
+    const range = this.#stored.toc.spans[span];
+    if (this.#isClosed || cache === undefined || range === undefined) return;
+    const ahead = this.#spansAhead(range, span, undefined);
+    const missing = ahead.missing.filter((each) => !cache.isWatched(each));
+    if (ahead.isDue && missing.length > 0) this.#begin(missing);
+    const [lastUse] = await cache.lastUses(span, span);
+    if (lastUse !== undefined && lastUse !== 0) await cache.touch(span, lastUse);
+  }
+
   /** Ends reads and fetches under way; the index and the cache stay open: whoever opened them closes them. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -251,6 +266,7 @@ export class LayerReader {
       return false;
     }
     this.#counts.diskHits += 1;
+    this.#cache?.confirm(span);
     this.#memory.keep(toc.digest, span, bytes);
     this.#flights.land(span, bytes);
     await this.#cache?.touch(span, lastUse);

@@ -63,11 +63,39 @@ export class SpanCache {
   #state: 'open' | 'closing' | 'closed' = 'open';
   #queuedBytes = 0;
   #writes: Promise<void> = Promise.resolve();
+  /** 1 for each span that was verified in this process while it lay on disk; it may have been evicted since. */
+  readonly #verified: Uint8Array;
+  readonly #watchers: ((span: number) => void)[] = [];
 
   constructor(directory: string, toc: Pick<Toc, 'digest' | 'spans'>, evictor: Evictor) {
     this.#directory = directory;
     this.#toc = toc;
     this.#evictor = evictor;
+    this.#verified = new Uint8Array(toc.spans.length);
+  }
+
+  /** Where the bytes and the map lie; neither need exist. */
+  get paths(): { readonly spans: string; readonly map: string } {
+    return { spans: path.join(this.#directory, SPANS_FILE), map: path.join(this.#directory, MAP_FILE) };
+  }
+
+  /** Calls `onVerified` with each span that lies on disk and was verified in this process, so far and from now on. */
+  watch(onVerified: (span: number) => void): void {
+    this.#watchers.push(onVerified);
+    this.#verified.forEach((isVerified, span) => {
+      if (isVerified !== 0) onVerified(span);
+    });
+  }
+
+  /** The bytes that `read` gave have the digest of the span. */
+  confirm(span: number): void {
+    this.#verified[span] = 1;
+    for (const onVerified of this.#watchers) onVerified(span);
+  }
+
+  /** Whether somebody watches, and was told of this span. */
+  isWatched(span: number): boolean {
+    return this.#watchers.length > 0 && this.#verified[span] !== 0;
   }
 
   /** When each span from `first` to `last` was used last; 0 for those that are not there. */
@@ -112,6 +140,7 @@ export class SpanCache {
       { layer: this.#toc.digest, span },
       'a cached span was damaged or evicted: it is fetched again',
     );
+    this.#verified[span] = 0;
     await this.#writeEntry(span, 0);
   }
 
@@ -172,6 +201,7 @@ export class SpanCache {
       if (!files.writable) throw Object.assign(new Error('opened for reading only'), { code: 'EROFS' });
       await writeFully(files.spans.handle, bytes, spanOf(this.#toc.spans, span).start);
       await this.#putEntry(files, span, useNow());
+      this.confirm(span);
       if (this.#isFailing) log().info({ layer: this.#toc.digest }, 'the cache can be written again');
       this.#isFailing = false;
     } catch (error) {
