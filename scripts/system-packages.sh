@@ -12,6 +12,7 @@ declare -A NEEDS=(
   [check]='clang-format=clang-format'
   [fuzz]='clang-14=clang++-14 libclang-rt-14-dev=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux'
   [demo]='curl=curl'
+  [bench]='gcc=cc attr=setfattr util-linux=findmnt'
   [image]='debootstrap=debootstrap docker-registry=docker-registry skopeo=skopeo umoci=umoci'
 )
 

@@ -1,0 +1,138 @@
+// Group `data`: file content that is in peel's cache, through the mount, with the kernel's page cache empty and full.
+import path from 'node:path';
+import { checkSameTree, openBackings } from '../backings.mjs';
+import { columnTable, ratioOf } from '../columns.mjs';
+import { largeFileImage } from '../images.mjs';
+import { dropKernelCaches } from '../probe.mjs';
+import { interleaved } from '../statistics.mjs';
+
+const RANDOM_READS = 20_000;
+const RANDOM_PAGES = 20_000;
+
+const SMALL_JOBS = [
+  { key: 'tarCold', label: 'tar of all files, cold', unit: 's' },
+  { key: 'tarWarm', label: 'tar of all files, warm', unit: 's' },
+  { key: 'execCold', label: 'python3 -c, cold', unit: 'ms', shown: (seconds) => seconds * 1e3 },
+  { key: 'execWarm', label: 'python3 -c, warm', unit: 'ms', shown: (seconds) => seconds * 1e3 },
+];
+
+const LARGE_JOBS = [
+  { key: 'readCold', label: '1 GiB read, cold', unit: 'MB/s' },
+  { key: 'readBacking', label: '1 GiB read, backing warm', unit: 'MB/s' },
+  { key: 'readWarm', label: '1 GiB read, warm', unit: 'MB/s' },
+  { key: 'random', label: '4 KiB random reads', unit: 'k/s' },
+  { key: 'mmap', label: 'mmap, random pages', unit: 'k/s' },
+];
+
+/**
+ * @param {import('../context.mjs').Context} context
+ * @returns {Promise<import('../report.mjs').Section>}
+ */
+export async function measureData({ scratch, runs, probe, columns, base }) {
+  const small = await measureImage(scratch, runs, columns, base, (backing) =>
+    smallFiles(scratch, probe, backing),
+  );
+  const large = await measureImage(scratch, runs, columns, await largeFileImage(scratch), (backing) =>
+    largeFile(scratch, probe, backing),
+  );
+  const [ext4, , peel] = small.names;
+  return {
+    title: 'Data: small files, one large file',
+    intro: [
+      "Everything is in peel's cache: one `tar` of the mount ran before. Cold: after `sync` and `drop_caches`, so the disk is read, peel's cache files too. Backing warm: the pages of the mounted file are dropped and those of the file that peel reads are not; the two file systems of the kernel have one copy of a page and show what they do warm; random reads and pages are measured in this state. Warm: the same again at once. In brackets: beside the first column.",
+    ],
+    tables: [
+      {
+        name: 'small-files',
+        title: `Small files, ${small.entries} entries`,
+        ...plotted(small, SMALL_JOBS, 'Small files: shorter is faster'),
+      },
+      {
+        name: 'large-file',
+        title: 'One file of 1 GiB',
+        ...plotted(large, LARGE_JOBS, 'One file of 1 GiB: longer is faster'),
+      },
+    ],
+    bars: [
+      {
+        what: `\`tar\` of all files, warm, ${peel} beside ${ext4}`,
+        side: 'at most',
+        limit: 1.2,
+        got: ratioOf(small.rounds, peel, ext4, 'tarWarm'),
+        unit: 'x',
+      },
+      {
+        what: `sequential read of a cached 1 GiB file, ${peel} beside ${ext4} (0.9x with passthrough)`,
+        side: 'at least',
+        limit: 0.3,
+        got: ratioOf(large.rounds, peel, ext4, 'readBacking'),
+        unit: 'x',
+      },
+    ],
+  };
+}
+
+function plotted({ rounds }, jobs, title) {
+  const { markdown, rows } = columnTable(jobs, rounds);
+  return { markdown, plot: { title, rows } };
+}
+
+async function measureImage(scratch, runs, columns, image, measure) {
+  const backings = await openBackings(scratch, image, columns, { overlay: true });
+  const entries = await checkSameTree(scratch, backings);
+  const rounds = await interleaved(
+    runs,
+    Object.fromEntries(backings.map((backing) => [backing.name, () => measure(backing)])),
+  );
+  for (const backing of backings) await backing.close();
+  return { entries, rounds, names: backings.map(({ name }) => name) };
+}
+
+/** @type {Set<string>} mounts whose content is in peel's cache by now */
+const filled = new Set();
+
+/** The first pass through a mount of peel fetches; it is measured by the groups `bytes` and `first-look`. */
+async function fill({ kind, folder }, read) {
+  if (kind !== 'peel' || filled.has(folder)) return;
+  await read();
+  filled.add(folder);
+}
+
+async function smallFiles(scratch, probe, backing) {
+  const { folder } = backing;
+  const seconds = async (...words) => (await probe.run(words)).seconds;
+  const tar = () => seconds('tar', 'cf', '-', '-C', folder, '.');
+  const python = () => seconds('chroot', folder, '/usr/bin/python3', '-c', 'pass');
+  await fill(backing, tar);
+  await dropKernelCaches(scratch);
+  const tarCold = await tar();
+  const tarWarm = await tar();
+  await dropKernelCaches(scratch);
+  const execCold = await python();
+  const execWarm = await python();
+  return { tarCold, tarWarm, execCold, execWarm };
+}
+
+async function largeFile(scratch, probe, backing) {
+  const file = path.join(backing.folder, 'large');
+  const speed = async () => {
+    const { seconds, bytes } = await probe.read(file);
+    return bytes / seconds / 1e6;
+  };
+  const rate = ({ seconds, count }) => count / seconds / 1e3;
+  // Only a mount has pages beside those of what backs it.
+  const dropOwn = async () => {
+    if (backing.kind === 'peel') await probe.drop(file);
+  };
+  await fill(backing, speed);
+  await dropKernelCaches(scratch);
+  const readCold = await speed();
+  await dropOwn();
+  const readBacking = await speed();
+  const readWarm = await speed();
+  await dropOwn();
+  const random = rate(await probe.random(file, RANDOM_READS));
+  await dropOwn();
+  const mmap = rate(await probe.mmap(file, RANDOM_PAGES));
+  return { readCold, readBacking, readWarm, random, mmap };
+}
