@@ -9,6 +9,7 @@ import path from 'node:path';
 import { PeelError, systemCodeOf } from './errors.ts';
 import type { FileSystem, SymlinkPolicy } from './filesystem/filesystem.ts';
 import { fuseNativeTransport } from './fuse/fuse-native-transport.ts';
+import { descriptorOf } from './fuse/mount-device.ts';
 import { removeRecord, startTicksOf, writeRecord } from './fuse/mount-records.ts';
 import { checkFuseDevice, checkPrivileges, prepareMountPoint } from './fuse/preflight.ts';
 import type { Served } from './fuse/serve.ts';
@@ -72,7 +73,8 @@ function removeFolder(folder: string): void {
 }
 
 /**
- * Mounts an image over `place` (undefined: a folder made below the runtime folder). Resolves when the mount
+ * Mounts an image over `place` (undefined: a folder made below the runtime folder; /dev/fd/N: serves that mounted
+ * descriptor). Resolves when the mount
  * answers. The image is closed when the mount is gone; it stays the caller's when this rejects.
  * @throws PeelError ERR_NO_FUSE, ERR_PERMISSION, ERR_MOUNT_POINT_MISSING, ERR_MOUNT_POINT_BUSY, ERR_MOUNT,
  * ERR_USAGE (the cache lies below the mount point), and whatever opening the image's layers says.
@@ -82,24 +84,30 @@ export async function mountImage(
   place: string | undefined,
   options: MountImageOptions,
 ): Promise<MountedImage> {
-  checkFuseDevice();
-  checkPrivileges();
+  // A descriptor that was mounted by somebody else needs nothing of us, and has no folder.
+  const isHanded = place !== undefined && descriptorOf(place) !== undefined;
+  if (!isHanded) {
+    checkFuseDevice();
+    checkPrivileges();
+  }
   const mountPointOptions = {
     nonEmpty: options.nonEmpty ?? false,
     runtimeDir: options.runtimeDir,
     outside: [...(options.outside ?? []), options.runtimeDir],
   };
   // Before the layers are indexed, which may take long, and again after.
-  if (place !== undefined) await prepareMountPoint(place, mountPointOptions);
+  if (place !== undefined && !isHanded) await prepareMountPoint(place, mountPointOptions);
   const filesystem = (await image.filesystem()).withSymlinks(options.symlinks ?? 'raw');
   options.onPrepared?.();
 
   const ownMountPoint = place === undefined ? makeMountPoint(options.runtimeDir, image) : undefined;
   let recorded: string | undefined;
   try {
-    const mountPoint = await prepareMountPoint(ownMountPoint ?? place ?? '', mountPointOptions);
+    const mountPoint = isHanded
+      ? place
+      : await prepareMountPoint(ownMountPoint ?? place ?? '', mountPointOptions);
     const transport = options.transport ?? fuseNativeTransport;
-    writeRecord(options.runtimeDir, {
+    const record = {
       pid: process.pid,
       startTicks: startTicksOf(process.pid) ?? '',
       mountPoint,
@@ -108,8 +116,12 @@ export async function mountImage(
       startedAt: new Date().toISOString(),
       ownsMountPoint: ownMountPoint !== undefined,
       log: options.logFile,
-    });
-    recorded = mountPoint;
+    };
+    // The number of a descriptor finds no mount: whoever mounted it keeps the books.
+    if (!isHanded) {
+      writeRecord(options.runtimeDir, record);
+      recorded = mountPoint;
+    }
     const mounted = await transport.mount(filesystem, mountPoint, {
       ...options,
       source: `peel:${image.name}`,

@@ -13,6 +13,7 @@ import { log } from '../log.ts';
 import type { Node } from '../tree/node.ts';
 import { withDeadline } from './deadline.ts';
 import { countUnreachable, operationsOf } from './fuse-native-operations.ts';
+import { descriptorOf, safeSource } from './mount-device.ts';
 import { mountAt } from './mount-table.ts';
 import type { MountedTransport, Transport, TransportOptions } from './transport.ts';
 import { unmountPath } from './unmount.ts';
@@ -25,17 +26,11 @@ const KEEP_SECONDS = 365 * 24 * 60 * 60;
 const MAX_BACKGROUND = 256;
 /** fuse-native copies the mount point and the options into arrays of 1024 bytes and cuts without a word. */
 const MAX_ARGUMENT = 1023;
-const MAX_SOURCE = 512;
 /** The kernel asks again for a page that failed while read ahead: after an interruption that must not wait long. */
 const STOPPING_READ_TIMEOUT_MS = 1000;
 /** How often to look whether the kernel has closed the connection: libfuse 2 tells nobody. */
 const WATCH_MS = 200;
 const WATCH_AFTER_UNMOUNT_MS = 10;
-
-/** Commas would add options, control characters would break /proc/mounts. */
-function safeSource(source: string): string {
-  return source.replace(/[^A-Za-z0-9._:/@+-]/g, '_').slice(0, MAX_SOURCE);
-}
 
 export function fuseOptions(options: TransportOptions): string {
   const list = [
@@ -242,6 +237,12 @@ export const fuseNativeTransport: Transport = {
       throw new PeelError(
         'ERR_MOUNT',
         `mounting on ${mountPoint}: its path has ${Buffer.byteLength(mountPoint)} bytes, at most ${MAX_ARGUMENT} pass`,
+      );
+    }
+    if (descriptorOf(mountPoint) !== undefined) {
+      throw new PeelError(
+        'ERR_UNSUPPORTED',
+        `serving ${mountPoint}: the fuse-native transport mounts itself`,
       );
     }
     const unreachable = countUnreachable(filesystem.root);
