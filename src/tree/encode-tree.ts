@@ -32,6 +32,9 @@ import {
 /** Five million entries with names of ordinary length take a quarter of it. */
 export const MAX_TREE_BYTES = 2 * 1024 ** 3;
 
+/** Beyond so many, repeats are stored again: a Map of V8 holds 2^24, and hostile attributes can come to more. */
+const MAX_REMEMBERED = 2 ** 23;
+
 /**
  * @param key what the tree was made from, 32 bytes (`treeKey`).
  * @throws PeelError ERR_LIMIT_EXCEEDED for a tree of more than `MAX_TREE_BYTES`; RangeError for one that
@@ -175,7 +178,7 @@ class Encoder {
       this.xattrPairs.uint32(XATTR_PAIR.value, this.strings.offsetOf(bytesOfBuffer(value)));
       this.xattrPairs.uint32(XATTR_PAIR.valueLength, value.length);
     }
-    this.#setNumbers.set(content, number);
+    if (this.#setNumbers.size < MAX_REMEMBERED) this.#setNumbers.set(content, number);
     return number;
   }
 }
@@ -191,7 +194,7 @@ class StringTable {
       offset = this.#writer.length;
       if (offset + text.length > MAX_TREE_BYTES) throw tooLarge();
       this.#writer.rawText(text, 0);
-      this.#offsets.set(text, offset);
+      if (this.#offsets.size < MAX_REMEMBERED) this.#offsets.set(text, offset);
     }
     return offset;
   }
