@@ -8,7 +8,8 @@ import type { Command, OptionSpec, OptionTable } from './command.ts';
 import { nearest } from './suggest.ts';
 
 /** Long name to value: true, a text, or the texts of an option that may be repeated. */
-export type OptionValues = ReadonlyMap<string, true | string | readonly string[]>;
+/** false comes from the environment alone: a switch that is off there takes the place of config.json's. */
+export type OptionValues = ReadonlyMap<string, boolean | string | readonly string[]>;
 
 export interface ParsedArguments {
   readonly values: OptionValues;

@@ -24,6 +24,12 @@ export const GLOBAL_OPTIONS = {
     value: 'HOST',
     summary: 'do not check the certificate of this registry',
   },
+  'trust-realm': {
+    type: 'string',
+    multiple: true,
+    value: 'HOST',
+    summary: 'token server outside the domain of its registry that may see the credentials',
+  },
   'cache-dir': { type: 'string', value: 'DIR', summary: 'where the cache lies ($XDG_CACHE_HOME/peel)' },
   'cache-max-size': { type: 'string', value: 'SIZE', summary: 'size that the cache may take (10GiB)' },
   'cache-min-free': {

@@ -16,6 +16,7 @@ export function registryOptionsOf(settings: Settings, env: NodeJS.ProcessEnv): R
     plainHttp: settings.plainHttp,
     tlsCa: settings.tlsCa,
     tlsSkipVerify: settings.tlsSkipVerify,
+    trustedRealms: settings.trustedRealms,
     authfile: settings.authfile,
     env,
     userAgent: `peel/${VERSION}`,

@@ -7,7 +7,7 @@
  */
 import { isatty } from 'node:tty';
 import { EXIT_STATUS_OF, PeelError, systemCodeOf } from '../errors.ts';
-import { checkPositionals, flagsOf, parseOptions, splitCommandLine } from './arguments.ts';
+import { checkPositionals, flagsOf, type OptionValues, parseOptions, splitCommandLine } from './arguments.ts';
 import type { Command, Context, OptionTable } from './command.ts';
 import { findCommand, unknownCommand } from './commands.ts';
 import { readConfigFile } from './config-file.ts';
@@ -72,7 +72,7 @@ interface CommandLine {
   readonly command: Command;
   readonly args: readonly string[];
   readonly flags: Record<string, unknown>;
-  readonly globals: ReadonlyMap<string, true | string | readonly string[]>;
+  readonly globals: OptionValues;
   /** Help or version: printed in place of a run. */
   readonly print: string | undefined;
 }

@@ -28,6 +28,8 @@ export interface Settings {
   readonly tlsCa: string | undefined;
   /** Hosts (with port) whose certificate is not checked. */
   readonly tlsSkipVerify: readonly string[];
+  /** Token servers (with port) outside their registry's domain that may see its credentials. */
+  readonly trustedRealms: readonly string[];
   readonly cacheDir: string;
   /** Bytes. */
   readonly cacheMaxSize: number;
@@ -72,6 +74,7 @@ export function mergeSettings(flags: OptionValues, env: NodeJS.ProcessEnv, file:
     plainHttp: list(find('plain-http')),
     tlsCa: text(find('tls-ca')).value,
     tlsSkipVerify: list(find('tls-skip-verify')),
+    trustedRealms: list(find('trust-realm')),
     cacheDir: path.resolve(text(find('cache-dir')).value ?? path.join(cacheHome(env), 'peel')),
     cacheMaxSize: parseSize(cacheMaxSize.value ?? DEFAULT_CACHE_MAX_SIZE, cacheMaxSize.what),
     cacheMinFree: parsePercent(cacheMinFree.value ?? DEFAULT_CACHE_MIN_FREE, cacheMinFree.what),
@@ -96,7 +99,7 @@ export function wantsColor(choiceMade: ColorChoice, env: NodeJS.ProcessEnv, isTe
 }
 
 interface Found {
-  readonly value: true | string | readonly string[] | undefined;
+  readonly value: boolean | string | readonly string[] | undefined;
   /** How the user spelled it: `--cache-dir`, `PEEL_CACHE_DIR`, `cache-dir of config.json`. */
   readonly what: string;
 }
@@ -108,7 +111,7 @@ function nameIn(origin: string, name: GlobalName): string {
 
 /** An empty variable counts as unset. Lists are separated by commas or blanks. */
 function readEnvironment(env: NodeJS.ProcessEnv): OptionValues {
-  const values = new Map<string, true | string | readonly string[]>();
+  const values = new Map<string, boolean | string | readonly string[]>();
   // Docker's own variable is older than ours and less specific.
   const dockerPlatform = env['DOCKER_DEFAULT_PLATFORM'];
   if (dockerPlatform !== undefined && dockerPlatform !== '') values.set('platform', dockerPlatform);
@@ -117,7 +120,7 @@ function readEnvironment(env: NodeJS.ProcessEnv): OptionValues {
     if (value === undefined || value === '') continue;
     const spec: { type: string; multiple?: boolean } = GLOBAL_OPTIONS[name];
     if (spec.type === 'boolean') {
-      if (parseSwitch(value, environmentNameOf(name))) values.set(name, true);
+      values.set(name, parseSwitch(value, environmentNameOf(name)));
     } else {
       values.set(name, spec.multiple === true ? value.split(/[\s,]+/u).filter(Boolean) : value);
     }

@@ -1,11 +1,12 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import os from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readConfigFile } from '../../src/cli/config-file.ts';
+import { registryOptionsOf } from '../../src/cli/open-images.ts';
 import { configFileOf, mergeSettings, type Settings, wantsColor } from '../../src/cli/settings.ts';
 import { humanSize, parsePercent, parseSize } from '../../src/cli/size.ts';
 import { isPeelError } from '../../src/errors.ts';
+import { useSharedTempDirs } from '../support/temp-dirs.ts';
 
 const NONE = new Map<string, never>();
 const HOME = { HOME: '/home/u' };
@@ -45,6 +46,19 @@ describe('mergeSettings', () => {
     expect(() => merge({}, { PEEL_OFFLINE: 'maybe' })).toThrow(/PEEL_OFFLINE: 'maybe' is neither/u);
   });
 
+  test('a switch that is off in the environment takes the place of one that is on in the file', () => {
+    expect(merge({}, {}, { offline: true }).offline).toBe(true);
+    expect(merge({}, { PEEL_OFFLINE: '0' }, { offline: true }).offline).toBe(false);
+    expect(merge({ offline: true }, { PEEL_OFFLINE: '0' }).offline).toBe(true);
+  });
+
+  test('token servers that may see credentials are named by flag, environment or file', () => {
+    expect(merge({}).trustedRealms).toEqual([]);
+    expect(merge({}, { PEEL_TRUST_REALM: 'a:1,b' }).trustedRealms).toEqual(['a:1', 'b']);
+    expect(merge({}, {}, { 'trust-realm': ['c'] }).trustedRealms).toEqual(['c']);
+    expect(registryOptionsOf(merge({ 'trust-realm': ['d'] }), {}).trustedRealms).toEqual(['d']);
+  });
+
   test('the cache lies in XDG_CACHE_HOME where that is absolute, else below the home', () => {
     expect(merge({}).cacheDir).toBe('/home/u/.cache/peel');
     expect(merge({}, { XDG_CACHE_HOME: '/c' }).cacheDir).toBe('/c/peel');
@@ -70,13 +84,7 @@ describe('mergeSettings', () => {
 });
 
 describe('config.json', () => {
-  let folder: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(path.join(os.tmpdir(), 'peel-config-'));
-  });
-  afterAll(async () => {
-    await rm(folder, { recursive: true, force: true });
-  });
+  const folder = useSharedTempDirs()();
 
   async function read(content: string): Promise<ReadonlyMap<string, unknown>> {
     const file = path.join(folder, 'config.json');
