@@ -7,10 +7,12 @@ import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { PeelError } from '../errors.ts';
+import { PeelError, systemCodeOf } from '../errors.ts';
 import { makeFolders } from '../storage/make-folders.ts';
 import { ownUid } from '../storage/own-file.ts';
 
+/** Below the runtime folder: what servers in the background write. */
+export const LOG_FOLDER = 'log';
 /** A record is a few hundred bytes; more was not written by us. */
 const MAX_RECORD_BYTES = 64 * 1024;
 
@@ -39,10 +41,15 @@ export async function openRuntimeDir(env: NodeJS.ProcessEnv): Promise<string> {
     const stat = lstatSync(folder);
     if (stat.isDirectory() && stat.uid === ownUid() && (stat.mode & 0o022) === 0) return folder;
   } catch (error) {
-    throw new PeelError('ERR_PERMISSION', `creating the runtime folder ${folder}: ${String(error)}`, {
-      facts: { path: folder },
-      cause: error,
-    });
+    throw new PeelError(
+      'ERR_PERMISSION',
+      `creating the runtime folder ${folder}: ${systemCodeOf(error) ?? String(error)}; ` +
+        'set XDG_RUNTIME_DIR to a folder of yours',
+      {
+        facts: { path: folder },
+        cause: error,
+      },
+    );
   }
   throw new PeelError(
     'ERR_PERMISSION',

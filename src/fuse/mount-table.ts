@@ -16,6 +16,8 @@ export interface MountEntry {
   readonly mountPoint: string;
   readonly type: string;
   readonly source: string;
+  /** FUSE: who mounted it. */
+  readonly ownerUid: number | undefined;
 }
 
 /** Space, tab, newline and backslash stand as three octal digits. */
@@ -26,6 +28,12 @@ function unescapeOctal(field: string): string {
   return bufferOfBytes(bytes as ByteString).toString('utf8');
 }
 
+/** The source of a mount stands in another field, so that its text cannot make an owner. */
+function ownerOf(options: string): number | undefined {
+  const uid = /(?:^|,)user_id=(\d+)(?:,|$)/.exec(options)?.[1];
+  return uid === undefined ? undefined : Number(uid);
+}
+
 /** Lines that do not look as documented are left out. `text` has one character a byte (latin1). */
 export function parseMountTable(text: string): MountEntry[] {
   const entries: MountEntry[] = [];
@@ -34,7 +42,7 @@ export function parseMountTable(text: string): MountEntry[] {
     // Optional fields come before the lone dash, from the seventh on.
     const dash = fields.indexOf('-', 6);
     const [id, , device, , mountPoint] = fields;
-    const [type, source] = dash === -1 ? [] : fields.slice(dash + 1);
+    const [type, source, options] = dash === -1 ? [] : fields.slice(dash + 1);
     const [major, minor] = (device ?? '').split(':').map(Number);
     if (mountPoint === undefined || type === undefined || major === undefined || minor === undefined)
       continue;
@@ -45,6 +53,7 @@ export function parseMountTable(text: string): MountEntry[] {
       mountPoint: unescapeOctal(mountPoint),
       type: unescapeOctal(type),
       source: unescapeOctal(source ?? ''),
+      ownerUid: ownerOf(options ?? ''),
     });
   }
   return entries;
@@ -60,4 +69,9 @@ export function mountAt(
   table: readonly MountEntry[] = readMountTable(),
 ): MountEntry | undefined {
   return table.findLast((entry) => entry.mountPoint === mountPoint);
+}
+
+/** The mounts of peel that a user may unmount: root all there are, others those that they made. */
+export function mountsOf(uid: number, table: readonly MountEntry[] = readMountTable()): MountEntry[] {
+  return table.filter((entry) => entry.type === MOUNT_TYPE && (uid === 0 || entry.ownerUid === uid));
 }

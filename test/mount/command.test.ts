@@ -219,6 +219,16 @@ describe.skipIf(whyNoMounts() !== undefined)('peel mount', () => {
     expect(runtimeFiles()).toEqual([]);
   });
 
+  test('that cannot say where it is fails and leaves no mount', async () => {
+    const result = await peel(['mount', `oci:${layout}`, place], {
+      wrapper: ['sh', '-c', 'exec "$@" > /dev/full', 'sh'],
+    });
+    expect(result).toMatchObject({ status: 1 });
+    expect(result.stderr).toMatch(/^peel: writing standard output: ENOSPC/);
+    await expect.poll(() => isMounted(place), { timeout: 10_000 }).toBe(false);
+    await expect.poll(runtimeFiles, { timeout: 10_000 }).toEqual([]);
+  });
+
   test('without the privilege has status 1 and says what to do', async () => {
     const result = await peel(['mount', `oci:${layout}`, place], {
       wrapper: ['setpriv', '--bounding-set=-sys_admin', '--inh-caps=-sys_admin'],
@@ -338,6 +348,7 @@ peel umount -a
     expect(await peel(['umount', mountPoint])).toMatchObject({ status: 0 });
     expect(isMounted(mountPoint)).toBe(false);
     expect(existsSync(mountPoint)).toBe(false);
+    expect(runtimeFiles()).toEqual([]);
   });
 
   test('does not hang at a mount whose server is stopped', async () => {

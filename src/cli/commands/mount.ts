@@ -4,11 +4,11 @@
  */
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { EXIT_STATUS_OF, PeelError } from '../../errors.ts';
+import { EXIT_STATUS_OF, PeelError, systemCodeOf } from '../../errors.ts';
 import type { SymlinkPolicy } from '../../filesystem/filesystem.ts';
 import { mountInBackground, ReadyPipe } from '../../fuse/background.ts';
 import { isDead } from '../../fuse/dead-mounts.ts';
-import { openRuntimeDir, readRecords } from '../../fuse/mount-records.ts';
+import { LOG_FOLDER, openRuntimeDir, readRecords } from '../../fuse/mount-records.ts';
 import { MOUNT_TYPE, readMountTable } from '../../fuse/mount-table.ts';
 import { listenForInterruption, serve } from '../../fuse/serve.ts';
 import { configureLog } from '../../log.ts';
@@ -170,7 +170,7 @@ async function serveInBackground(
   options: MountOptions,
   pipe: ReadyPipe,
 ): Promise<number> {
-  const folder = path.join(options.mount.runtimeDir, 'log');
+  const folder = path.join(options.mount.runtimeDir, LOG_FOLDER);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const logFile = path.join(folder, `mount-${process.pid}.log`);
   configureLog(context.settings.logLevel ?? 'warn', logFile);
@@ -200,7 +200,7 @@ async function startInBackground(context: MountContext, options: MountOptions): 
   const { progress } = context.settings;
   const interruption = listenForInterruption(process);
   try {
-    const { mountPoint } = await mountInBackground({
+    const { mountPoint, pid } = await mountInBackground({
       argv: process.argv.slice(1),
       // The child's standard error is a pipe to us: a bar cannot be drawn through it, lines can.
       env:
@@ -213,7 +213,14 @@ async function startInBackground(context: MountContext, options: MountOptions): 
         context.stderr.write(chunk).catch(() => undefined); // whoever closed it does not want to read it
       },
     });
-    await context.stdout.write(`${mountPoint}\n`);
+    try {
+      await context.stdout.write(`${mountPoint}\n`);
+      await context.stdout.flush();
+    } catch (error) {
+      // A command that fails leaves no mount behind. Who left early (EPIPE) did not fail.
+      if (systemCodeOf(error) !== 'EPIPE') process.kill(pid, 'SIGTERM');
+      throw error;
+    }
     return 0;
   } finally {
     interruption.end();

@@ -6,14 +6,15 @@ import { lstatSync, realpathSync } from 'node:fs';
 import { isPeelError, PeelError } from '../../errors.ts';
 import { clearDeadMount, isDead } from '../../fuse/dead-mounts.ts';
 import { isServerAlive, type MountRecord, openRuntimeDir, readRecords } from '../../fuse/mount-records.ts';
-import { MOUNT_TYPE, type MountEntry, mountAt, readMountTable } from '../../fuse/mount-table.ts';
+import { MOUNT_TYPE, type MountEntry, mountAt, mountsOf } from '../../fuse/mount-table.ts';
 import { realPlace } from '../../fuse/preflight.ts';
 import { unmountPath } from '../../fuse/unmount.ts';
+import { ownUid } from '../../storage/own-file.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { describeError } from '../error-report.ts';
 
 const OPTIONS = {
-  all: { type: 'boolean', short: 'a', summary: 'all mounts of peel' },
+  all: { type: 'boolean', short: 'a', summary: 'all mounts of peel that are yours; for root all there are' },
   lazy: { type: 'boolean', summary: 'detach now, end when the last user leaves' },
 } as const;
 
@@ -36,7 +37,7 @@ export const umount = defineCommand({
       throw new PeelError('ERR_USAGE', 'umount: name the mount points, or -a for all of them');
     }
     const runtimeDir = await openRuntimeDir(context.env);
-    const mounts = context.flags.all ? ours().reverse() : context.args;
+    const mounts = context.flags.all ? mountsOf(ownUid()).reverse() : context.args;
     let status = 0;
     for (const each of mounts) {
       try {
@@ -53,10 +54,6 @@ export const umount = defineCommand({
     return status;
   },
 });
-
-function ours(): MountEntry[] {
-  return readMountTable().filter((entry) => entry.type === MOUNT_TYPE);
-}
 
 /** @throws PeelError ERR_MOUNT when nothing of ours is mounted there. */
 function findMount(place: string): MountEntry {
