@@ -32,6 +32,9 @@ export async function checkImage(context: ImageContext, text: string): Promise<C
     ...registryOptionsOf(settings, env),
     onRequest: (info: RequestInfo) => requests.push(info),
   };
+  if (name.transport === 'docker' && settings.offline) {
+    return [{ name: 'image', status: 'warn', found: 'not looked at: --offline forbids to ask the registry' }];
+  }
   if (name.transport === 'docker') {
     results.push(await check('credentials', () => findCredentials(name.reference, registry)));
     results.push(await check('tls', () => describeTLS(name.reference)));
@@ -100,6 +103,13 @@ function describeRedirects(requests: readonly RequestInfo[]): string {
   return `${isRedirected ? 'yes' : 'none'}; hosts asked: ${[...hosts].join(', ') || 'none'}`;
 }
 
+/** OpenSSL's own messages begin with numbers of threads and end with its source files. */
+function reasonOf(error: Error): string {
+  const { reason } = error as Error & { readonly reason?: unknown };
+  if (reason === 'wrong version number') return 'the answer was no TLS, as of a server of plain HTTP';
+  return typeof reason === 'string' ? reason : error.message;
+}
+
 /** A handshake of our own, unverified: it says what is there; the client decides what is trusted. */
 function describeTLS(reference: RegistryReference): Promise<string | { readonly warn: string }> {
   const { hostname, port } = new URL(
@@ -128,6 +138,6 @@ function describeTLS(reference: RegistryReference): Promise<string | { readonly 
       resolve(found);
     };
     socket.on('timeout', () => done({ warn: `no handshake within ${TLS_DEADLINE_MS / 1000} s` }));
-    socket.on('error', (error) => done({ warn: `no TLS: ${error.message}` }));
+    socket.on('error', (error) => done({ warn: `no TLS: ${reasonOf(error)}` }));
   });
 }

@@ -23,7 +23,7 @@ export function shown(bytes: ByteString): string {
 /** The children of a directory. @throws PeelError ERR_NOT_A_DIRECTORY */
 export function directoryOf(node: Node): ReadonlyMap<ByteString, Node> {
   if (node.children === undefined) {
-    throw new PeelError('ERR_NOT_A_DIRECTORY', `inode ${node.ino} is a ${node.kind}, not a directory`);
+    throw new PeelError('ERR_NOT_A_DIRECTORY', `not a directory: a ${node.kind} is in its place`);
   }
   return node.children;
 }

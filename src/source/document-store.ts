@@ -14,7 +14,7 @@ import { algorithmOf, hexOf, parseDigest, verifyBytes } from '../reference/diges
 import { MAX_CONFIG_SIZE } from '../reference/parse-config.ts';
 import { readOwnFile } from '../storage/own-file.ts';
 import { prepareFolder, replaceFile } from '../storage/replace-file.ts';
-import type { Digest } from '../units.ts';
+import { type Digest, isDigest } from '../units.ts';
 import type { BlobSource, ImageSource, StoredDocument } from './source.ts';
 
 /** Configs are the largest. */
@@ -91,6 +91,12 @@ export class DocumentStore {
   }
 }
 
+/** The digest that a name ends with. */
+function digestIn(name: string): Digest | undefined {
+  const text = name.slice(name.lastIndexOf('@') + 1);
+  return isDigest(text) ? text : undefined;
+}
+
 /** `source`, with its documents kept in `store`; with `offline`, answered from there alone. */
 export function withDocumentStore(source: ImageSource, store: DocumentStore, offline: boolean): ImageSource {
   const missing = (what: string): PeelError =>
@@ -124,7 +130,13 @@ export function withDocumentStore(source: ImageSource, store: DocumentStore, off
         const bytes = await store.readDocument(known.digest);
         if (bytes !== undefined) return { ...known, bytes };
       }
-      if (offline) throw missing('the image');
+      if (offline) {
+        // Asked for by digest, it may have come under another name.
+        const digest = digestIn(source.name);
+        const bytes = digest === undefined ? undefined : await store.readDocument(digest);
+        if (digest === undefined || bytes === undefined) throw missing('the image');
+        return { digest, bytes, mediaType: undefined };
+      }
       const document = await source.resolve(signal);
       await store.writeDocument(document.digest, document.bytes);
       await store.writeName(source.name, { digest: document.digest, mediaType: document.mediaType });

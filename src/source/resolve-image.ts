@@ -82,7 +82,7 @@ class Resolution {
   }
 
   async open(document: StoredDocument, depth: number): Promise<Found> {
-    const parsed = parseDocument(document.bytes, document.mediaType);
+    const parsed = this.#parse(document);
     if (parsed.kind === 'manifest') return { manifest: parsed, document };
     if (depth === MAX_INDEX_DEPTH) {
       throw new PeelError(
@@ -92,6 +92,19 @@ class Resolution {
       );
     }
     return this.#choose(parsed, depth);
+  }
+
+  /** @throws PeelError of parseDocument, naming the image. */
+  #parse(document: StoredDocument): ImageIndex | Manifest {
+    try {
+      return parseDocument(document.bytes, document.mediaType);
+    } catch (error) {
+      if (!isPeelError(error)) throw error;
+      throw new PeelError(error.code, `${this.#source.name}: ${error.message}`, {
+        facts: { digest: document.digest, ...error.facts },
+        cause: error,
+      });
+    }
   }
 
   async #choose(index: ImageIndex, depth: number): Promise<Found> {

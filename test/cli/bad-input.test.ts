@@ -135,7 +135,7 @@ describe('a layout', () => {
     await expectFailure(['ls', empty], 3, /empty/u);
     const text = path.join(user.work, 'text');
     writeFileSync(text, 'hello');
-    await expectFailure(['ls', text], 1, /text is not a readable tar/u);
+    await expectFailure(['ls', text], 3, /text is not an image archive: it does not begin as a tar/u);
   });
 
   test('without the platform asked for names those there are, exit status 3', async () => {
@@ -318,6 +318,42 @@ describe('a registry', () => {
     server.clearRules();
     await expectFailure(['ls', `${server.address}/other`], 3, /other/u);
     await expectFailure(['ls', `${server.address}/app:absent`], 3, /absent/u);
+  });
+
+  test('that answers a manifest with a web page is exit status 5', async () => {
+    server.clearRules();
+    server.rule({
+      reply: { status: 200, headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>' },
+    });
+    await expectFailure(['ls', `${server.address}/app`], 5, /app: .*web page.*login page or proxy/u);
+  });
+
+  test('that answers a manifest with something else is named', async () => {
+    server.clearRules();
+    server.rule({ reply: { status: 200, headers: { 'content-type': 'application/json' }, body: 'x' } });
+    await expectFailure(['ls', `${server.address}/app`], 1, /\/app:latest: manifest is not valid JSON/u);
+  });
+
+  test('is not asked by doctor --offline', async () => {
+    server.clearRules();
+    server.clearRequests();
+    const run = await user.run(['--offline', 'doctor', `${server.address}/app`]);
+    expect(run.stdout.toString('utf8')).toMatch(/^warn {2}image .*--offline/mu);
+    expect(server.requests).toEqual([]);
+  });
+
+  test('whose image is in the cache is read --offline by tag and by digest', async () => {
+    server.clearRules();
+    const words = [...cached('by-digest'), 'cat', `${server.address}/app`, '/etc/hostname'];
+    expect(await user.run(words)).toMatchObject({ status: 0 });
+    server.clearRequests();
+    const byDigest = words.with(3, `${server.address}/app@${written.manifest.digest}`);
+    for (const each of [words, byDigest]) {
+      const run = await user.run(['--offline', ...each]);
+      expect(run).toMatchObject({ status: 0, stderr: '' });
+      expect(run.stdout.toString('utf8')).toBe('peel\n');
+    }
+    expect(server.requests).toEqual([]);
   });
 
   test.each([401, 403])('that answers %d is exit status 4, with what to do', async (status) => {

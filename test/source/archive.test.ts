@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -13,9 +12,10 @@ import { openArchiveSource } from '../../src/source/archive/open-archive-source.
 import type { ImageSource } from '../../src/source/source.ts';
 import { compressed } from '../../src/units.ts';
 import { codeOfAsync } from '../reference/code-of.ts';
+import { sha256Digest } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
 import { useTempPaths } from '../support/temp-dirs.ts';
-import { collect, MadeLayout, sha256, type TarMember, tarOf, writeTarFile } from './made-image.ts';
+import { collect, MadeLayout, type TarMember, tarOf, writeTarFile } from './made-image.ts';
 
 const newPath = useTempPaths();
 
@@ -76,13 +76,13 @@ async function dockerImage(
   layers: readonly { name: string; body: Buffer; diffID?: string }[],
   more: { tags?: readonly string[] | null; config?: string } = {},
 ): Promise<{ config: TarMember; members: TarMember[]; entry: object }> {
-  const diffIDs = layers.map(({ body, diffID }) => diffID ?? sha256(body));
+  const diffIDs = layers.map(({ body, diffID }) => diffID ?? sha256Digest(body));
   const body = JSON.stringify({
     os: 'linux',
     architecture: 'amd64',
     rootfs: { type: 'layers', diff_ids: diffIDs },
   });
-  const config = { name: more.config ?? `${sha256(body).slice(7)}.json`, body };
+  const config = { name: more.config ?? `${sha256Digest(body).slice(7)}.json`, body };
   return {
     config,
     members: layers.map(({ name, body: content }) => ({ name, body: content })),
@@ -184,30 +184,32 @@ describe('a docker archive', () => {
   test('may store layers compressed: their digest is of the bytes as stored (E175)', async () => {
     const tar = await layerTar('a');
     const body = gzipSync(tar);
-    const image = await dockerImage([{ name: 'a.tar.gz', body, diffID: sha256(tar) }]);
+    const image = await dockerImage([{ name: 'a.tar.gz', body, diffID: sha256Digest(tar) }]);
     const opened = await readAll(
       await archiveOf([image.config, ...image.members, manifestJson([image.entry])]),
     );
-    expect(opened.manifest.layers[0]).toMatchObject({ digest: sha256(body), size: body.length });
+    expect(opened.manifest.layers[0]).toMatchObject({ digest: sha256Digest(body), size: body.length });
   });
 
   test('with a plain layer that is not what its diffID says claims the diffID: indexing finds out (E145)', async () => {
-    const image = await dockerImage([{ name: 'a.tar', body: await layerTar('a'), diffID: sha256('other') }]);
+    const image = await dockerImage([
+      { name: 'a.tar', body: await layerTar('a'), diffID: sha256Digest('other') },
+    ]);
     const opened = await readAll(
       await archiveOf([image.config, ...image.members, manifestJson([image.entry])]),
     );
-    expect(opened.manifest.layers[0]?.digest).toBe(sha256('other'));
+    expect(opened.manifest.layers[0]?.digest).toBe(sha256Digest('other'));
   });
 
   test.each<[string, Buffer]>([
     ['is empty', Buffer.alloc(0)],
     ['is no tar', Buffer.from('x'.repeat(2000))],
   ])('with a layer that %s gives its bytes all the same', async (_, body) => {
-    const image = await dockerImage([{ name: 'a.tar', body, diffID: sha256('other') }]);
+    const image = await dockerImage([{ name: 'a.tar', body, diffID: sha256Digest('other') }]);
     const opened = await readAll(
       await archiveOf([image.config, ...image.members, manifestJson([image.entry])]),
     );
-    expect(opened.manifest.layers[0]).toMatchObject({ digest: sha256(body), size: body.length });
+    expect(opened.manifest.layers[0]).toMatchObject({ digest: sha256Digest(body), size: body.length });
   });
 
   test.each([[['config', 'repoTags', 'layers']], [['CONFIG', 'REPOTAGS', 'LAYERS']]])(
@@ -230,13 +232,13 @@ describe('a docker archive', () => {
 
   test('may name its config sha256:<hex>, which is then checked (E177, E143)', async () => {
     const body = '{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":[]}}';
-    const entry = { Config: sha256(body), RepoTags: null, Layers: [] };
-    const good = await archiveOf([{ name: sha256(body), body }, manifestJson([entry])]);
+    const entry = { Config: sha256Digest(body), RepoTags: null, Layers: [] };
+    const good = await archiveOf([{ name: sha256Digest(body), body }, manifestJson([entry])]);
     expect((await readAll(good)).config.toString()).toBe(body);
-    expect(await failure([{ name: sha256(body), body: `${body} ` }, manifestJson([entry])])).toBe(
+    expect(await failure([{ name: sha256Digest(body), body: `${body} ` }, manifestJson([entry])])).toBe(
       'ERR_DIGEST_MISMATCH',
     );
-    const blob = { Config: `blobs/sha256/${sha256(body).slice(7)}`, Layers: [] };
+    const blob = { Config: `blobs/sha256/${sha256Digest(body).slice(7)}`, Layers: [] };
     expect(await failure([{ name: blob.Config, body: `${body} ` }, manifestJson([blob])])).toBe(
       'ERR_DIGEST_MISMATCH',
     );
@@ -285,8 +287,8 @@ describe('a docker archive', () => {
       manifestJson([one.entry, two.entry]),
     ]);
     const nameOf = async (selection: Selection): Promise<unknown> =>
-      sha256((await readAll(file, selection)).config);
-    const ids = [one, two].map(({ config }) => sha256(config.body ?? ''));
+      sha256Digest((await readAll(file, selection)).config);
+    const ids = [one, two].map(({ config }) => sha256Digest(config.body ?? ''));
     expect(await nameOf({ by: 'name', name: 'test:1' })).toBe(ids[0]);
     // Docker's defaults hold on both sides.
     expect(await nameOf({ by: 'name', name: 'docker.io/library/other:latest' })).toBe(ids[0]);
@@ -381,9 +383,9 @@ describe('a file that is no image archive', () => {
   });
 
   test.each<[string, Buffer, string]>([
-    ['nothing', Buffer.alloc(0), 'ERR_DOCUMENT_INVALID'],
-    ['text', Buffer.from('hello, this is no tar at all\n'.repeat(100)), 'ERR_DOCUMENT_INVALID'],
-    ['less than a block', Buffer.from('hello'), 'ERR_DOCUMENT_INVALID'],
+    ['nothing', Buffer.alloc(0), 'ERR_IMAGE_NOT_FOUND'],
+    ['text', Buffer.from('hello, this is no tar at all\n'.repeat(100)), 'ERR_IMAGE_NOT_FOUND'],
+    ['less than a block', Buffer.from('hello'), 'ERR_IMAGE_NOT_FOUND'],
     ['zeros', Buffer.alloc(10_240), 'ERR_IMAGE_NOT_FOUND'],
   ])('%s', async (_, bytes, code) => {
     const file = newPath();
@@ -516,8 +518,8 @@ describe('an archive in both forms (E170)', () => {
     expect(found.name).toBe(`oci-archive:${file}`);
     expect(found.manifestDigest).toBe(manifest);
     const saved = await readAll(file, { by: 'name', name: 'a:1' }, 'docker-archive');
-    expect(sha256(saved.config)).toBe(config);
-    expect(saved.layers.map(sha256)).toEqual(found.layers.map(sha256));
+    expect(sha256Digest(saved.config)).toBe(config);
+    expect(saved.layers.map(sha256Digest)).toEqual(found.layers.map(sha256Digest));
     expect(saved.manifest.layers.map((layer) => layer.digest)).toEqual(
       found.manifest.layers.map((layer) => layer.digest),
     );
@@ -619,8 +621,8 @@ describe.skipIf(imagesDir() === undefined)('real archives', () => {
       expect(image.name.startsWith('docker-archive:')).toBe(true);
       expect(image.layers).toHaveLength(count);
       const unpacked = image.layers.map((layer) => (layer[0] === 0x1f ? gunzipSync(layer) : layer));
-      expect(unpacked.map(sha256)).toEqual(parseConfig(image.config).diffIDs);
-      expect(image.layers.map(sha256)).toEqual(image.manifest.layers.map((layer) => layer.digest));
+      expect(unpacked.map(sha256Digest)).toEqual(parseConfig(image.config).diffIDs);
+      expect(image.layers.map(sha256Digest)).toEqual(image.manifest.layers.map((layer) => layer.digest));
     }
   });
 
@@ -647,7 +649,7 @@ describe.skipIf(imagesDir() === undefined)('real archives', () => {
     });
     const document = await source.resolve();
     expect(document.bytes.equals(expected)).toBe(true);
-    expect(document.digest).toBe(`sha256:${createHash('sha256').update(expected).digest('hex')}`);
+    expect(document.digest).toBe(sha256Digest(expected));
     await source.close();
   });
 

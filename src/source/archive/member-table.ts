@@ -24,6 +24,9 @@ interface Entry extends Member {
 }
 
 const BLOCK = 512;
+/** Of all tars but those from before 1988. */
+const MAGIC = 'ustar';
+const MAGIC_AT = 257;
 const ZERO_BLOCK = Buffer.alloc(BLOCK);
 /** Read at once: small members follow each other closely, and a page is read from the disk anyway. */
 const READ_AHEAD = 32 * BLOCK;
@@ -70,7 +73,7 @@ export class MemberTable {
 
 /**
  * @param what names the archive in messages.
- * @throws PeelError ERR_DOCUMENT_INVALID for what is no tar or a cut one, ERR_LIMIT_EXCEEDED.
+ * @throws PeelError ERR_IMAGE_NOT_FOUND for what is no tar, ERR_DOCUMENT_INVALID for a cut one, ERR_LIMIT_EXCEEDED.
  */
 export async function readMemberTable(
   file: OpenFile,
@@ -143,8 +146,10 @@ async function readHeader(
   try {
     for (let next = at; next - at <= MAX_HEADER_BYTES; ) {
       if (next === at && next >= blocks.end) return undefined;
-      if (next + BLOCK > blocks.end)
+      if (next + BLOCK > blocks.end) {
+        if (next === 0) throw noTar(what);
         throw invalid(what, next, 'the archive is cut off in the middle of a header');
+      }
       const block = await blocks.read(next);
       // One block of zeros ends it for us: what follows two of them is padding, what follows one is damage.
       if (next === at && block.equals(ZERO_BLOCK)) return undefined;
@@ -153,6 +158,8 @@ async function readHeader(
       try {
         headers = await decoder.push(block);
       } catch (error) {
+        if (next === BLOCK && !block.subarray(MAGIC_AT).toString('latin1').startsWith(MAGIC))
+          throw noTar(what);
         throw invalid(what, next - BLOCK, (error as Error).message);
       }
       if (headers === undefined) continue;
@@ -230,6 +237,14 @@ class HeaderDecoder {
   close(): void {
     this.#stream.destroy();
   }
+}
+
+/** The very first header is none, and does not even look like one: the file is something else, no image is there. */
+function noTar(what: string): PeelError {
+  return new PeelError(
+    'ERR_IMAGE_NOT_FOUND',
+    `${what} is not an image archive: it does not begin as a tar does`,
+  );
 }
 
 function invalid(what: string, offset: number, why: string): PeelError {

@@ -49,7 +49,7 @@ export async function openArchive(path: string, signal?: AbortSignal): Promise<A
 
 async function refuseCompressed(file: OpenFile, path: string): Promise<void> {
   if (file.size === 0)
-    throw new PeelError('ERR_DOCUMENT_INVALID', `${path} is empty, expected a tar archive`);
+    throw new PeelError('ERR_IMAGE_NOT_FOUND', `${path} is not an image archive: it is empty`);
   const name = compressionOf(await file.read(0, Math.min(MAGIC_LENGTH, file.size)));
   if (name === undefined) return;
   throw new PeelError(

@@ -160,6 +160,13 @@ class RegistrySource implements ImageSource {
         throw failure;
       }
       const mediaType = answer.header('content-type')?.split(';', 1)[0]?.trim();
+      if (mediaType?.toLowerCase() === 'text/html') {
+        throw new PeelError(
+          'ERR_REGISTRY_RESPONSE',
+          `${doing}: ${host.config.name} answered with a web page (text/html); a login page or proxy stands in the way, or it is no registry`,
+          { facts: { host: host.config.name } },
+        );
+      }
       return {
         mediaType: mediaType === '' ? undefined : mediaType,
         digest: got,
