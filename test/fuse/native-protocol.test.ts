@@ -1,0 +1,93 @@
+/**
+ * The native server against a peer that is not the kernel: it speaks the protocol over a socket (/dev/fd/N), first
+ * as the kernel would, then with seeded damage. No answer may be wrong, missing or malformed, and nothing may crash.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { closeMounts, DIST, python, temporaryFolder } from '../support/mount-child.ts';
+
+const MUTATIONS = 3000;
+const base64 = (text: string): string => Buffer.from(text, 'latin1').toString('base64');
+const PEER = readFileSync(path.join(import.meta.dirname, 'fuse-peer.py'), 'utf8');
+
+interface PeerResult {
+  readonly answers: Readonly<Record<string, unknown>>;
+  readonly sent: number;
+  readonly answered: number;
+  readonly status: number;
+}
+
+/** The server of a small tree, asked by the peer. */
+async function askedBy(seed: number, mutations: number): Promise<PeerResult> {
+  const folder = temporaryFolder();
+  const request = path.join(folder, 'request.json');
+  const root = {
+    kind: 'dir',
+    children: {
+      f: { kind: 'file', data: base64('content'), xattrs: { 'user.a': base64('value') } },
+      '\xff': { kind: 'symlink', target: 'f' },
+      sparse: { kind: 'file', data: base64('ab'), size: 9999, sparse: [{ offset: 5000, length: 2 }] },
+    },
+  };
+  writeFileSync(
+    request,
+    JSON.stringify({
+      dist: DIST,
+      name: 'test/peer',
+      root,
+      transport: 'native',
+      place: '/dev/fd/HANDED',
+      options: { runtimeDir: path.join(folder, 'run') },
+    }),
+  );
+  // The descriptor's number is known when the peer has opened it: the server's shell writes it into the request.
+  const server = path.join(import.meta.dirname, '../support/mount-server.mjs');
+  const script = 'sed "s,/dev/fd/HANDED,/dev/fd/$2," "$1" > "$1.fd" && exec "$3" "$4" "$1.fd"';
+  const words = ['sh', '-c', script, 'sh', request, '@FD@', process.execPath, server];
+  return (await python(PEER, String(seed), String(mutations), ...words)) as PeerResult;
+}
+
+afterEach(closeMounts);
+
+describe('the native server', () => {
+  test('answers a peer as the protocol says, feature by feature', async () => {
+    const { answers, status } = await askedBy(1, 0);
+    expect(answers).toEqual({
+      'init of version 8': [0, 7],
+      init: [0, 64, [7, 40], 0, 256],
+      'lookup f': [0, 128, 7],
+      'lookup none': [0, 0, true],
+      'lookup in a file': 'ENOTDIR',
+      'lookup of 256 bytes': 'ENAMETOOLONG',
+      'lookup without an end': 'EIO',
+      'a node that is not there': 'ESTALE',
+      'node 0': 'ESTALE',
+      read: ['content', 'te'],
+      'read past the end': [0, 0],
+      'read of a directory': 'EISDIR',
+      'read of 4 GiB': 'EINVAL',
+      'readdir without room': 'EINVAL',
+      'readdir far behind the end': [0, 0],
+      'readdir in small pieces': ['.', '..', 'f', 'sparse', '\xff'],
+      open: ['ENOSYS', 'EROFS', 'EROFS'],
+      opendir: 'ENOSYS',
+      writing: ['EROFS'],
+      access: ['ENOSYS', 'EROFS'],
+      'unknown opcodes': ['ENOSYS'],
+      statfs: [0, [4096, 255]],
+      'a length that lies': 'EIO',
+      'after the damage': 'content',
+    });
+    expect(status).toBe(0);
+  });
+
+  test.each([2, 3, 4])(`survives damaged requests, seed %i, and goes on being right`, async (seed) => {
+    const { answers, sent, answered, status } = await askedBy(seed, MUTATIONS);
+    expect(answers['after the damage']).toBe('content');
+    expect(sent).toBe(MUTATIONS);
+    // Most damage leaves a header that can be answered.
+    expect(answered).toBeGreaterThan(MUTATIONS / 3);
+    expect(status).toBe(0);
+  });
+});
