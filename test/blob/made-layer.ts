@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 import type { LayerIndex } from '../../src/blob/decode-run.ts';
 import { bytesOfText } from '../../src/units.ts';
-import { tocOfBlob } from '../support/layer-toc.ts';
+import { layerIndexOf, tocOfBlob } from '../support/layer-toc.ts';
 import { type Member, writeTar } from '../support/tar-bytes.ts';
 import { madeBytes } from './made-toc.ts';
 
@@ -77,16 +77,5 @@ function compress(tar: Buffer, compression: LayerCompression): Buffer {
 export async function madeLayer(compression: LayerCompression, size: number): Promise<MadeLayer> {
   const tar = madeTar(size);
   const blob = compress(tar, compression);
-  const { toc, windows } = await tocOfBlob(blob);
-  return {
-    tar,
-    blob,
-    index: {
-      toc,
-      readWindow: async (checkpoint) => {
-        const { windowOffset = 0, windowLength = 0 } = toc.checkpoints[checkpoint] ?? {};
-        return windowLength === 0 ? undefined : windows.subarray(windowOffset, windowOffset + windowLength);
-      },
-    },
-  };
+  return { tar, blob, index: layerIndexOf(await tocOfBlob(blob)) };
 }

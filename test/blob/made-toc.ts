@@ -1,7 +1,8 @@
 /** TOCs of plain layers made from their bytes alone, without the scanner: for tests of what lies above it. */
 import { createHash } from 'node:crypto';
 import type { Toc } from '../../src/layer/toc.ts';
-import { compressed, type Digest, uncompressed } from '../../src/units.ts';
+import { compressed, uncompressed } from '../../src/units.ts';
+import { sha256Digest } from '../support/digests.ts';
 
 /** Bytes that do not repeat and depend on `seed` alone. */
 export function madeBytes(length: number, seed = 1): Buffer {
@@ -17,10 +18,6 @@ export function madeBytes(length: number, seed = 1): Buffer {
   return bytes;
 }
 
-export function digestOfBytes(bytes: Uint8Array): Digest {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
-}
-
 export interface MadeTocOptions {
   readonly spanSize?: number;
   /** One checkpoint for so many spans; default 1. */
@@ -34,8 +31,8 @@ export function madeToc(bytes: Buffer, options: MadeTocOptions = {}): Toc {
   const starts: number[] = [];
   for (let start = 0; start < bytes.length; start += spanSize) starts.push(start);
   return {
-    digest: digestOfBytes(bytes),
-    diffID: digestOfBytes(bytes),
+    digest: sha256Digest(bytes),
+    diffID: sha256Digest(bytes),
     compression: 'none',
     compressedSize: bytes.length,
     uncompressedSize: bytes.length,

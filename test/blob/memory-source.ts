@@ -1,7 +1,7 @@
 /** A layer blob in memory that counts what it is asked for and can fail as a registry does. */
 import type { RangeSource } from '../../src/blob/range-source.ts';
 import type { CompressedRange, Digest } from '../../src/units.ts';
-import { digestOfBytes } from './made-toc.ts';
+import { sha256Digest } from '../support/digests.ts';
 
 /** What becomes of one request, by its number (0 = first). */
 export interface Fault {
@@ -28,7 +28,7 @@ export class MemorySource implements RangeSource {
 
   constructor(blob: Buffer) {
     this.#blob = blob;
-    this.digest = digestOfBytes(blob);
+    this.digest = sha256Digest(blob);
     this.size = blob.length;
   }
 

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ByteString } from '../../src/units.ts';
+import { sha256Digest } from '../support/digests.ts';
 import { blobFile, member, type WrittenImage, writeLayout } from '../support/image-layout.ts';
 import { PeelUser } from '../support/run-peel.ts';
 import { startScriptedServer } from '../support/scripted-server.ts';
@@ -293,9 +294,7 @@ describe('stat', () => {
 describe('documents', () => {
   test('manifest and config --raw are the bytes that the digest names', async () => {
     const manifest = await user.run(['manifest', '--raw', image]);
-    expect(`sha256:${createHash('sha256').update(manifest.stdout).digest('hex')}`).toBe(
-      written.manifest.digest,
-    );
+    expect(sha256Digest(manifest.stdout)).toBe(written.manifest.digest);
     const parsed = JSON.parse(manifest.stdout.toString('utf8')) as { config: { digest: string } };
     const config = await user.run(['config', '--raw', image]);
     expect(config.stdout.equals(readFileSync(blobFile(image, parsed.config.digest)))).toBe(true);

@@ -1,8 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { chmodSync, mkdirSync, mkdtempSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { displayWidth, formatColumns } from '../../src/cli/columns.ts';
 import { decimalTime, entryJSON } from '../../src/cli/entry-json.ts';
 import { formatLong, modeString, shortTime } from '../../src/cli/long-format.ts';
@@ -11,6 +10,7 @@ import type { IndexProgress } from '../../src/image.ts';
 import type { Node } from '../../src/tree/node.ts';
 import type { ByteString, Digest } from '../../src/units.ts';
 import { bytesOfText } from '../../src/units.ts';
+import { useSharedTempDirs } from '../support/temp-dirs.ts';
 
 function node(fields: Partial<Node>): Node {
   return {
@@ -36,13 +36,7 @@ function node(fields: Partial<Node>): Node {
 }
 
 describe('columns, beside GNU ls', () => {
-  let folder: string;
-  beforeAll(() => {
-    folder = mkdtempSync(path.join(os.tmpdir(), 'peel-columns-'));
-  });
-  afterAll(() => {
-    rmSync(folder, { recursive: true, force: true });
-  });
+  const folder = useSharedTempDirs()();
 
   const words = [
     'bin',
@@ -90,13 +84,7 @@ describe('columns, beside GNU ls', () => {
 });
 
 describe('the long format, beside GNU ls', () => {
-  let folder: string;
-  beforeAll(() => {
-    folder = mkdtempSync(path.join(os.tmpdir(), 'peel-long-'));
-  });
-  afterAll(() => {
-    rmSync(folder, { recursive: true, force: true });
-  });
+  const folder = useSharedTempDirs()();
 
   test('modes, widths, times and links are those of ls -ln', () => {
     const now = Math.floor(Date.now() / 1000);

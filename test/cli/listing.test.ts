@@ -3,10 +3,10 @@
  * what umoci unpacked.
  */
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sha256Hex } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
 import { PeelUser } from '../support/run-peel.ts';
 import { umociProblem } from '../support/umoci.ts';
@@ -133,7 +133,7 @@ describe.skipIf(folder === undefined)('real images', () => {
       for (const [file, sha256] of some) {
         const run = await user.run(['cat', path.join(images, 'layouts', layout), file]);
         expect(run).toMatchObject({ status: 0, stderr: '' });
-        expect(createHash('sha256').update(run.stdout).digest('hex')).toBe(sha256);
+        expect(sha256Hex(run.stdout)).toBe(sha256);
       }
     },
   );

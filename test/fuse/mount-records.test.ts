@@ -3,7 +3,6 @@ import {
   chmodSync,
   chownSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   rmSync,
   statSync,
@@ -12,7 +11,7 @@ import {
 } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import {
   isServerAlive,
   type MountRecord,
@@ -22,12 +21,13 @@ import {
   startTicksOf,
   writeRecord,
 } from '../../src/fuse/mount-records.ts';
+import { useTempDirs } from '../support/temp-dirs.ts';
 
+const makeDir = useTempDirs();
 let folder = '';
 beforeEach(() => {
-  folder = mkdtempSync(path.join(os.tmpdir(), 'peel-records-'));
+  folder = makeDir();
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const record = (fields: Partial<MountRecord> = {}): MountRecord => ({
   pid: process.pid,

@@ -1,30 +1,26 @@
 /** From a blob to its TOC: what is proved on the way, what is reported when it is not, what is left behind. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { PeelError } from '../../src/errors.ts';
 import { buildToc } from '../../src/layer/build-toc.ts';
 import type { Toc } from '../../src/layer/toc.ts';
 import { TocBuilder } from '../../src/layer/toc-builder.ts';
 import type { Digest } from '../../src/units.ts';
+import { sha256Digest } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
-import { chunksOf, contentOf, sha256Digest, tocOfBlob } from '../support/layer-toc.ts';
+import { chunksOf, contentOf, tocOfBlob } from '../support/layer-toc.ts';
 import { frameOf, paxMember, type RawHeader, rawHeader, rawMember, tarOf } from '../support/raw-tar.ts';
+import { useTempDirs } from '../support/temp-dirs.ts';
 
-const temporary: string[] = [];
-afterEach(() => {
-  for (const folder of temporary.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
+const makeDir = useTempDirs();
 
 /** A few MB of real files, as GNU tar packs them. */
 function realTar(): Buffer {
-  const folder = mkdtempSync(path.join(tmpdir(), 'peel-toc-'));
-  temporary.push(folder);
-  const tar = path.join(folder, 'tar');
+  const tar = path.join(makeDir(), 'tar');
   execFileSync('tar', ['-C', '/usr/include', '-cf', tar, 'linux', 'asm-generic'], { timeout: 30_000 });
   return readFileSync(tar);
 }

@@ -2,7 +2,6 @@
  * Real archives of every dialect (Go's, node-tar's and tar-stream's test vectors) against what Go's archive/tar
  * reads in them, field for field.
  */
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -10,6 +9,7 @@ import { describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import type { Entry, EntryType } from '../../src/layer/toc.ts';
 import { bytesOfText } from '../../src/units.ts';
+import { sha256Hex } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
 import { contentOf, tocOfBlob } from '../support/layer-toc.ts';
 
@@ -95,7 +95,7 @@ function expectedOf(entry: GoEntry) {
     target: isLink ? bytesOf(entry.link ?? '') : undefined,
     rdev: type === 'char' || type === 'block' ? entry.dev : undefined,
     xattrs: entry.xattrs_b64,
-    sha256: type === 'file' && entry.size <= LARGEST_READ ? (entry.sha256 ?? sha256('')) : undefined,
+    sha256: type === 'file' && entry.size <= LARGEST_READ ? (entry.sha256 ?? sha256Hex('')) : undefined,
   };
 }
 
@@ -115,12 +115,8 @@ function foundOf(tar: Buffer, entry: Entry) {
       entry.xattrs === undefined
         ? undefined
         : Object.fromEntries([...entry.xattrs].map(([name, value]) => [name, value.toString('base64')])),
-    sha256: isFile && entry.size <= LARGEST_READ ? sha256(contentOf(tar, entry)) : undefined,
+    sha256: isFile && entry.size <= LARGEST_READ ? sha256Hex(contentOf(tar, entry)) : undefined,
   };
-}
-
-function sha256(bytes: Uint8Array | string): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }
 
 describe.skipIf(folder === undefined)('archives of every dialect', () => {

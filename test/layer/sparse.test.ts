@@ -1,24 +1,15 @@
 /** Sparse files of all four kinds (FORMATS E96 to E98), through the real scanner. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import type { Entry } from '../../src/layer/toc.ts';
 import { contentOf, tocOfBlob } from '../support/layer-toc.ts';
 import { base256, GNU, paxMember, type RawHeader, rawMember, tarOf, V7 } from '../support/raw-tar.ts';
+import { useTempDirs } from '../support/temp-dirs.ts';
 
-const temporary: string[] = [];
-afterEach(() => {
-  for (const folder of temporary.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
-
-function temporaryFolder(): string {
-  const folder = mkdtempSync(path.join(tmpdir(), 'peel-sparse-'));
-  temporary.push(folder);
-  return folder;
-}
+const makeDir = useTempDirs();
 
 async function onlyEntry(tar: Buffer): Promise<Entry> {
   const { toc } = await tocOfBlob(tar);
@@ -104,7 +95,7 @@ function pax0(records: readonly (readonly [string, string])[], data: string, fie
 
 describe('a sparse file', () => {
   test.each(['gnu', '0.0', '0.1', '1.0'])('as GNU tar %s writes it reads as the file was', async (kind) => {
-    const folder = temporaryFolder();
+    const folder = makeDir();
     const original = path.join(folder, 'sparse');
     // 60 pieces: more than fit the header and one extension block.
     writeFileSync(original, '');

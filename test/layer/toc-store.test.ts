@@ -7,7 +7,6 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -18,25 +17,25 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Toc } from '../../src/layer/toc.ts';
 import { type StoredToc, TOC_FILE, TocStore, WINDOWS_FILE } from '../../src/layer/toc-store.ts';
 import type { Digest } from '../../src/units.ts';
 import { fixedToc, windowsFor } from '../support/made-toc.ts';
+import { useTempDirs } from '../support/temp-dirs.ts';
 
+const makeDir = useTempDirs();
 let root = '';
 const opened: StoredToc[] = [];
 const mounts: string[] = [];
 
 beforeEach(() => {
-  root = mkdtempSync(path.join(tmpdir(), 'peel-store-'));
+  root = makeDir();
 });
 afterEach(async () => {
   for (const stored of opened.splice(0)) await stored.close();
   for (const mount of mounts.splice(0)) execFileSync('umount', [mount], { timeout: 10_000 });
-  rmSync(root, { recursive: true, force: true });
 });
 
 const toc = fixedToc();

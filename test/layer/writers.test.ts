@@ -9,32 +9,29 @@ import {
   lstatSync,
   lutimesSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   readlinkSync,
-  rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { Entry } from '../../src/layer/toc.ts';
 import { contentOf, tocOfBlob } from '../support/layer-toc.ts';
+import { useSharedTempDirs } from '../support/temp-dirs.ts';
 
 const DEADLINE = { timeout: 20_000 };
 const isRoot = process.geteuid?.() === 0;
 const LONG = 'l'.repeat(120);
 
-let folder = '';
+const folder = useSharedTempDirs()();
 /** What every dialect can hold. */
 let plain = '';
 /** And long names, long targets, large owners. */
 let full = '';
 
 beforeAll(() => {
-  folder = mkdtempSync(path.join(tmpdir(), 'peel-writers-'));
   plain = path.join(folder, 'plain');
   full = path.join(folder, 'full');
   fill(plain);
@@ -44,10 +41,6 @@ beforeAll(() => {
   writeFileSync(at(`dir/${LONG}/${LONG}`), 'deep');
   symlinkSync(`${LONG}/${LONG}`, at('long-link'));
   if (isRoot) execFileSync('chown', ['3000000:4000000', at('empty')], DEADLINE);
-});
-
-afterAll(() => {
-  rmSync(folder, { recursive: true, force: true });
 });
 
 function fill(source: string): void {

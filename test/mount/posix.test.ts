@@ -1,8 +1,9 @@
 /** What programs see of a mount: names, attributes, bytes, and the ways to read them. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sha256Hex } from '../support/digests.ts';
 import type { LiteralNode } from '../support/literal-tree.mjs';
 import {
   closeMounts,
@@ -26,7 +27,6 @@ const LONG = 'n'.repeat(255);
 const PROGRAM = '/usr/bin/true';
 const MANY = 10_000;
 const random = randomBytes(1_500_000);
-const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
 let deep = dir({ end: file('deep') });
 for (let depth = 0; depth < 300; depth += 1) deep = dir({ d: deep });
@@ -293,7 +293,7 @@ def sent():
     return t.read()
 ${body}
 r = h.hexdigest()`),
-    ).toBe(sha256(want));
+    ).toBe(sha256Hex(want));
   });
 
   test('at and past the end there is nothing to read', async () => {

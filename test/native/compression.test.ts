@@ -4,8 +4,9 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createLayerScanner, createSpanDecoder } from '../../src/native.ts';
+import { sha256Digest } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
-import { indexFaults, isInstalled, run, scan, scanError, sha256Of, withHeader, writeAll } from './support.ts';
+import { indexFaults, isInstalled, run, scan, scanError, withHeader, writeAll } from './support.ts';
 
 let tar: Buffer;
 
@@ -72,7 +73,7 @@ describe('gzip', () => {
       pieceSize: 7,
     });
     expect(garbage.result.trailingGarbage).toBe(17);
-    expect(garbage.result.diffID).toBe(`sha256:${sha256Of(tar)}`);
+    expect(garbage.result.diffID).toBe(sha256Digest(tar));
     const half = await scan(Buffer.concat([blob, Buffer.from([0x1f])]));
     expect(half.result.trailingGarbage).toBe(1);
     const other = await scan(Buffer.concat([blob, Buffer.from([0x1f, 0x20, 0x20])]), { pieceSize: 1 });
@@ -108,7 +109,7 @@ describe('gzip', () => {
     const long = Buffer.concat([tar, Buffer.from('anything at all'), Buffer.alloc(100_000, 1)]);
     const { frames, result } = await scan(gzipSync(long));
     expect(frames.length).toBe(2);
-    expect(result.diffID).toBe(`sha256:${sha256Of(long)}`);
+    expect(result.diffID).toBe(sha256Digest(long));
     expect(result.uncompressedSize).toBe(long.length);
     const broken = Buffer.concat([
       gzipSync(tar),

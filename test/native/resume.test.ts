@@ -5,26 +5,17 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { constants, gunzipSync, gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { imagesDir } from '../support/images.ts';
-import {
-  expectedCompression,
-  indexFaults,
-  isInstalled,
-  realTar,
-  run,
-  scan,
-  temporaryFolder,
-  withHeader,
-} from './support.ts';
+import { useSharedTempDirs } from '../support/temp-dirs.ts';
+import { expectedCompression, indexFaults, isInstalled, realTar, run, scan, withHeader } from './support.ts';
 
-const { folder, remove } = temporaryFolder();
+const folder = useSharedTempDirs()();
 let tar: Buffer;
 
 beforeAll(() => {
   tar = realTar(folder);
 });
-afterAll(remove);
 
 /** As umoci and skopeo store it: Go's pgzip. */
 function compressWithGo(): Buffer {

@@ -1,8 +1,6 @@
 /** What the tests of the addon share: blobs made by real programs, one pass over them, spans read back. */
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { isPeelError, type PeelError } from '../../src/errors.ts';
@@ -15,15 +13,10 @@ import {
   type ScanResult,
   type TarFrame,
 } from '../../src/native.ts';
+import { sha256Digest, sha256Hex } from '../support/digests.ts';
 
 const MiB = 1024 ** 2;
 const repository = path.resolve(import.meta.dirname, '..', '..');
-
-/** A temporary folder with a way to remove it. */
-export function temporaryFolder(): { folder: string; remove: () => void } {
-  const folder = mkdtempSync(path.join(tmpdir(), 'peel-native-'));
-  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
-}
 
 /** Runs a program to its end within a deadline and gives its output. */
 export function run(command: string, args: readonly string[], input?: Uint8Array): Buffer {
@@ -63,10 +56,6 @@ export function realTar(folder: string): Buffer {
     'program',
   ]);
   return readFileSync(file);
-}
-
-export function sha256Of(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }
 
 interface Scan {
@@ -151,8 +140,8 @@ export async function decodeFrom(
  */
 export async function indexFaults(blob: Buffer, tar: Buffer, result: ScanResult): Promise<string[]> {
   const faults: string[] = [];
-  if (result.digest !== `sha256:${sha256Of(blob)}`) faults.push('digest');
-  if (result.diffID !== `sha256:${sha256Of(tar)}`) faults.push('diffID');
+  if (result.digest !== sha256Digest(blob)) faults.push('digest');
+  if (result.diffID !== sha256Digest(tar)) faults.push('diffID');
   if (result.compressedSize !== blob.length) faults.push('compressedSize');
   if (result.uncompressedSize !== tar.length) faults.push('uncompressedSize');
 
@@ -166,7 +155,7 @@ export async function indexFaults(blob: Buffer, tar: Buffer, result: ScanResult)
       faults.push(`span ${i}: ${start} to ${end} from ${from}`);
     covered = end;
     const sha256 = spans.sha256.subarray(32 * i, 32 * i + 32).toString('hex');
-    if (sha256 !== sha256Of(tar.subarray(start, end))) faults.push(`span ${i}: sha256`);
+    if (sha256 !== sha256Hex(tar.subarray(start, end))) faults.push(`span ${i}: sha256`);
     // A checkpoint far back (one zstd frame) is read through once, below.
     if (end - from > 4 * MiB) continue;
     const input = blob.subarray(checkpoints.compressedOffset[checkpoint], spans.compressedEnd[i]);

@@ -1,6 +1,6 @@
 /** sha256 on the pool, holes in files, unmounting; and the script that builds the addon. */
 import { spawnSync } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   fstatSync,
@@ -12,13 +12,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import { punchHole, sha256, unmount } from '../../src/native.ts';
-import { run, temporaryFolder } from './support.ts';
+import { sha256Hex } from '../support/digests.ts';
+import { useSharedTempDirs } from '../support/temp-dirs.ts';
+import { run } from './support.ts';
 
-const { folder, remove } = temporaryFolder();
-afterAll(remove);
+const folder = useSharedTempDirs()();
 const isRoot = process.getuid?.() === 0;
 
 /** Root that may mount: a container's root often may not. */
@@ -29,11 +30,9 @@ function mayMount(): boolean {
 test('sha256 is the one of node:crypto, for any length and many at once', async () => {
   const inputs = [0, 1, 63, 64, 65, 4096, 1_000_003].map((length) => randomBytes(length));
   const digests = await Promise.all(inputs.map((input) => sha256(input)));
-  expect(digests.map((digest) => digest.toString('hex'))).toEqual(
-    inputs.map((input) => createHash('sha256').update(input).digest('hex')),
-  );
+  expect(digests.map((digest) => digest.toString('hex'))).toEqual(inputs.map((input) => sha256Hex(input)));
   const bytes = randomBytes(500_000);
-  const expected = createHash('sha256').update(bytes).digest('hex');
+  const expected = sha256Hex(bytes);
   const pending = sha256(bytes);
   bytes.fill(0);
   expect((await pending).toString('hex')).toBe(expected);

@@ -2,13 +2,14 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { TarFrame } from '../../src/native.ts';
+import { sha256Hex } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
-import { run, scan, scanError, sha256Of, temporaryFolder } from './support.ts';
+import { useSharedTempDirs } from '../support/temp-dirs.ts';
+import { run, scan, scanError } from './support.ts';
 
-const { folder, remove } = temporaryFolder();
-afterAll(remove);
+const folder = useSharedTempDirs()();
 
 interface HeaderFields {
   readonly name?: string;
@@ -364,7 +365,7 @@ describe.skipIf(imagesDir() === undefined)('real dialects', () => {
         const isSparse = frame.parts.some(({ data }) => data.includes('GNU.sparse')) || typeOf(frame) === 'S';
         if (entry?.sha256 === undefined || isSparse) continue;
         const stored = tar.subarray(frame.dataOffset, frame.dataOffset + frame.storedSize);
-        expect([stored.length, sha256Of(stored)], `member ${i}`).toEqual([entry.size, entry.sha256]);
+        expect([stored.length, sha256Hex(stored)], `member ${i}`).toEqual([entry.size, entry.sha256]);
       }
     });
   }

@@ -19,9 +19,10 @@ import { openFolder } from '../../src/source/layout/folder.ts';
 import { LayoutSource } from '../../src/source/layout/layout-source.ts';
 import { compressed } from '../../src/units.ts';
 import { codeOfAsync } from '../reference/code-of.ts';
+import { sha256Digest } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
 import { useTempPaths } from '../support/temp-dirs.ts';
-import { collect, MadeLayout, OCI_LAYER, OCI_MANIFEST, REF_NAME, sha256 } from './made-image.ts';
+import { collect, MadeLayout, OCI_LAYER, OCI_MANIFEST, REF_NAME } from './made-image.ts';
 
 const newPath = useTempPaths();
 const AMD64 = { os: 'linux', architecture: 'amd64' };
@@ -119,7 +120,7 @@ describe('choosing an image of a layout', () => {
     const manifests = [AMD64, ARM64].map((platform) => ({ ...layout.addImage('a', platform), platform }));
     const document = await open(layout.setIndex(manifests).write(newPath())).resolve();
     expect(document.bytes).toEqual(layout.files.get('index.json'));
-    expect(document.digest).toBe(sha256(document.bytes));
+    expect(document.digest).toBe(sha256Digest(document.bytes));
   });
 
   test('entries of one name that differ in platform are an index of those alone', async () => {
@@ -389,7 +390,7 @@ describe.skipIf(imagesDir() === undefined)('real layouts', () => {
     });
     const document = await open(directory).resolve();
     expect(document.bytes.equals(expected)).toBe(true);
-    expect(document.digest).toBe(sha256(expected));
+    expect(document.digest).toBe(sha256Digest(expected));
   });
 
   test.each(['v1', 'v2', 'a1', 'child'])('regclient/testrepo:%s is found by its name', async (tag) => {
@@ -414,6 +415,6 @@ describe.skipIf(imagesDir() === undefined)('real layouts', () => {
     expect(manifest.config.data).toBeDefined();
     const empty = new LayoutSource('oci:empty', openFolder(newPath()));
     const config = await empty.fetchBlob(manifest.config, 1 << 20);
-    expect(sha256(config)).toBe(manifest.config.digest);
+    expect(sha256Digest(config)).toBe(manifest.config.digest);
   });
 });

@@ -1,9 +1,9 @@
 /** Images made in memory for these tests, and written as a folder or a tar. */
-import { createHash } from 'node:crypto';
 import { createWriteStream, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type Header, pack } from 'tar-stream';
+import { sha256Digest } from '../support/digests.ts';
 
 export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
@@ -25,10 +25,6 @@ export interface TarMember {
   readonly body?: string | Buffer;
   readonly type?: Header['type'];
   readonly linkname?: string;
-}
-
-export function sha256(bytes: Buffer | string): string {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
 
 export async function tarOf(members: readonly TarMember[]): Promise<Buffer> {
@@ -58,7 +54,7 @@ export class MadeLayout {
       typeof content === 'string' || Buffer.isBuffer(content)
         ? Buffer.from(content)
         : Buffer.from(JSON.stringify(content));
-    const digest = sha256(bytes);
+    const digest = sha256Digest(bytes);
     this.files.set(MadeLayout.pathOf(digest), bytes);
     return { mediaType, digest, size: bytes.length };
   }

@@ -1,17 +1,16 @@
 /** Against Debian's docker-registry: what a real registry does, with each way of logging in, and TLS. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Descriptor } from '../../src/reference/descriptor.ts';
 import { parseRegistryReference } from '../../src/reference/registry-reference.ts';
 import { openRegistry, type RegistryOptions } from '../../src/source/registry/registry-source.ts';
 import { compressed } from '../../src/units.ts';
+import { sha256Digest } from '../support/digests.ts';
 import { hasRegistry, startRegistry, type TestRegistry } from '../support/registry.ts';
 
 /** Nothing of the machine: no credentials, no proxies, no hosts files. */
 const BARE = { env: {}, certsDir: '/nonexistent', backoffMs: 1 } satisfies RegistryOptions;
 const LAYER = randomBytes(300_000);
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-
 async function readRange(
   address: string,
   options: RegistryOptions,
@@ -22,10 +21,10 @@ async function readRange(
   try {
     const top = await source.resolve();
     const manifest = JSON.parse(top.bytes.toString('utf8')) as { config: Descriptor; layers: Descriptor[] };
-    expect(top.digest).toBe(`sha256:${sha256(top.bytes)}`);
+    expect(top.digest).toBe(sha256Digest(top.bytes));
     expect(top.mediaType).toBe('application/vnd.oci.image.manifest.v1+json');
     const config = await source.fetchBlob(manifest.config, 8 << 20);
-    expect(`sha256:${sha256(config)}`).toBe(manifest.config.digest);
+    expect(sha256Digest(config)).toBe(manifest.config.digest);
     const before = source.stats.bytesFetched;
     const chunks: Uint8Array[] = [];
     const blob = source.openBlob(manifest.layers[0]!);

@@ -1,9 +1,9 @@
 /** Images as OCI layouts on disk, made for a test: layers from tars, a configuration with anything in it. */
-import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { ByteString } from '../../src/units.ts';
+import { sha256Digest } from './digests.ts';
 import { type Member, writeTar } from './tar-bytes.ts';
 
 export interface LayoutImage {
@@ -30,7 +30,7 @@ export interface StoredDescriptor {
 export function writeLayout(folder: string, image: LayoutImage): WrittenImage {
   mkdirSync(path.join(folder, 'blobs', 'sha256'), { recursive: true });
   const store = (mediaType: string, bytes: Buffer): StoredDescriptor => {
-    const digest = `sha256:${sha256(bytes)}`;
+    const digest = sha256Digest(bytes);
     writeFileSync(blobFile(folder, digest), bytes);
     return { mediaType, digest, size: bytes.length };
   };
@@ -43,7 +43,7 @@ export function writeLayout(folder: string, image: LayoutImage): WrittenImage {
         architecture: image.architecture ?? 'amd64',
         os: 'linux',
         config: image.config ?? {},
-        rootfs: { type: 'layers', diff_ids: tars.map((tar) => `sha256:${sha256(tar)}`) },
+        rootfs: { type: 'layers', diff_ids: tars.map((tar) => sha256Digest(tar)) },
         ...(image.history === undefined ? {} : { history: image.history }),
       }),
     ),
@@ -79,8 +79,4 @@ export function member(name: string, fields: Partial<Member> = {}): Member {
     mtimeNsec: 0,
     ...fields,
   };
-}
-
-function sha256(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

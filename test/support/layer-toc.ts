@@ -1,12 +1,8 @@
 /** Layers of tests through the real scanner. */
-import { createHash } from 'node:crypto';
+import type { LayerIndex } from '../../src/blob/decode-run.ts';
 import { type BuiltToc, buildToc } from '../../src/layer/build-toc.ts';
 import type { Entry } from '../../src/layer/toc.ts';
-import type { Digest } from '../../src/units.ts';
-
-export function sha256Digest(bytes: Uint8Array): Digest {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
-}
+import { sha256Digest } from './digests.ts';
 
 export async function* chunksOf(bytes: Uint8Array, size = 65_536): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
@@ -15,6 +11,17 @@ export async function* chunksOf(bytes: Uint8Array, size = 65_536): AsyncGenerato
 /** The TOC of a blob whose digest is taken to be the right one. */
 export function tocOfBlob(blob: Uint8Array, chunkSize?: number): Promise<BuiltToc> {
   return buildToc(chunksOf(blob, chunkSize), { digest: sha256Digest(blob), size: blob.length });
+}
+
+/** What readers of a layer's bytes want of its TOC. */
+export function layerIndexOf({ toc, windows }: BuiltToc): LayerIndex {
+  return {
+    toc,
+    readWindow: async (checkpoint) => {
+      const { windowOffset = 0, windowLength = 0 } = toc.checkpoints[checkpoint] ?? {};
+      return windowLength === 0 ? undefined : windows.subarray(windowOffset, windowOffset + windowLength);
+    },
+  };
 }
 
 /** The content of a file, holes included. */

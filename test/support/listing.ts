@@ -2,10 +2,10 @@
  * A merged tree as rows that can be compared with a reference: `umoci unpack`, a listing, a model. Paths begin
  * with `/` and are bytes.
  */
-import { createHash } from 'node:crypto';
 import type { SparsePiece } from '../../src/layer/toc.ts';
 import type { Node, NodeKind, Tree } from '../../src/tree/node.ts';
 import type { ByteString } from '../../src/units.ts';
+import { sha256Hex } from './digests.ts';
 
 export interface Row {
   readonly path: string;
@@ -36,7 +36,7 @@ export function rowsOf(tree: Tree, contentOf: (node: Node) => Buffer): Row[] {
     if (!firstPath.has(node.ino)) {
       firstPath.set(node.ino, path);
       if (node.kind === 'file') {
-        hashes.set(node.ino, sha256(contentOf(node)));
+        hashes.set(node.ino, sha256Hex(contentOf(node)));
       }
     }
     rows.push({
@@ -76,10 +76,6 @@ export function contentFrom(tars: readonly Buffer[]): (node: Node) => Buffer {
     }
     return bytes;
   };
-}
-
-export function sha256(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }
 
 /** The node at a path of plain components, links not followed. */

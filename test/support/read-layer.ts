@@ -3,7 +3,7 @@ import { LayerReader } from '../../src/blob/layer-reader.ts';
 import { MemoryCache } from '../../src/blob/memory-cache.ts';
 import type { Entry } from '../../src/layer/toc.ts';
 import { uncompressed } from '../../src/units.ts';
-import { tocOfBlob } from './layer-toc.ts';
+import { layerIndexOf, tocOfBlob } from './layer-toc.ts';
 
 export interface ReadLayer {
   readonly entries: readonly Entry[];
@@ -13,18 +13,13 @@ export interface ReadLayer {
 
 /** `blob` is plain, gzip or zstd. @throws PeelError where the reader refuses the layer. */
 export async function readLayer(blob: Buffer): Promise<ReadLayer> {
-  const { toc, windows } = await tocOfBlob(blob);
+  const stored = layerIndexOf(await tocOfBlob(blob));
+  const { toc } = stored;
   if (toc.uncompressedSize === 0) {
     return { entries: toc.entries, tar: Buffer.alloc(0) };
   }
   const reader = new LayerReader({
-    stored: {
-      toc,
-      readWindow: async (checkpoint) => {
-        const { windowOffset = 0, windowLength = 0 } = toc.checkpoints[checkpoint] ?? {};
-        return windowLength === 0 ? undefined : windows.subarray(windowOffset, windowOffset + windowLength);
-      },
-    },
+    stored,
     source: {
       digest: toc.digest,
       size: blob.length,

@@ -8,7 +8,6 @@
  *   await registry.close();
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
@@ -19,6 +18,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { makeAuthority } from './certificates.ts';
+import { sha256Digest } from './digests.ts';
 import type { ServedDescriptor } from './scripted-server.ts';
 import { startTokenServer, TOKEN_ISSUER, TOKEN_SERVICE, type TokenServer } from './token-server.ts';
 
@@ -202,7 +202,7 @@ async function start(directory: string, options: RegistryServerOptions): Promise
           mediaType: isGzip(layer) ? OCI_LAYER_GZIP : OCI_LAYER,
         });
       }
-      const diffIDs = layers.map((layer) => digestOf(isGzip(layer) ? gunzipSync(layer) : layer));
+      const diffIDs = layers.map((layer) => sha256Digest(isGzip(layer) ? gunzipSync(layer) : layer));
       const rootfs = { type: 'layers', diff_ids: diffIDs };
       const configBytes = Buffer.from(
         JSON.stringify({ architecture: 'amd64', os: 'linux', rootfs, ...extra }),
@@ -309,11 +309,7 @@ export async function freePort(): Promise<number> {
 }
 
 function describe(bytes: Uint8Array, mediaType: string): ServedDescriptor {
-  return { mediaType, digest: digestOf(bytes), size: bytes.length };
-}
-
-function digestOf(bytes: Uint8Array): string {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  return { mediaType, digest: sha256Digest(bytes), size: bytes.length };
 }
 
 function isGzip(bytes: Uint8Array): boolean {

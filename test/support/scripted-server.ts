@@ -13,10 +13,10 @@
  *
  * The first rule that matches and is not spent answers; without one the content does, or 404.
  */
-import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTLSServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import { sha256Digest } from './digests.ts';
 
 export interface RecordedRequest {
   readonly method: string;
@@ -235,7 +235,7 @@ function rangedReply(bytes: Buffer, request: RecordedRequest, mediaType = 'appli
 function describe(bytes: Uint8Array, mediaType: string): ServedDescriptor {
   return {
     mediaType,
-    digest: `sha256:${createHash('sha256').update(bytes).digest('hex')}`,
+    digest: sha256Digest(bytes),
     size: bytes.length,
   };
 }

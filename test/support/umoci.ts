@@ -3,12 +3,12 @@
  * then lies on the disk as rows. Needs root, for owners and devices.
  */
 import { execFile, execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import type { NodeKind } from '../../src/tree/node.ts';
+import { sha256Hex } from './digests.ts';
 import type { Row } from './listing.ts';
 
 /** Of Debian's package attr. */
@@ -71,7 +71,7 @@ export class UmociLayout {
   }
 
   #store(bytes: Buffer, mediaType: string): { mediaType: string; digest: string; size: number } {
-    const hex = createHash('sha256').update(bytes).digest('hex');
+    const hex = sha256Hex(bytes);
     writeFileSync(path.join(this.#folder, 'blobs', 'sha256', hex), bytes);
     return { mediaType, digest: `sha256:${hex}`, size: bytes.length };
   }
@@ -129,7 +129,7 @@ export function rowsOnDisk(folder: string, xattrs: ReadonlyMap<string, readonly 
       size: Number(stat.size),
       content:
         kind === 'file'
-          ? createHash('sha256').update(readFileSync(file)).digest('hex')
+          ? sha256Hex(readFileSync(file))
           : kind === 'symlink'
             ? readlinkSync(file, { encoding: 'buffer' }).toString('latin1')
             : kind === 'char' || kind === 'block'

@@ -1,10 +1,8 @@
 /** What the merge cases do not say: attributes, link order, hostile layers, and size. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { PeelError } from '../../src/errors.ts';
 import type { Entry } from '../../src/layer/toc.ts';
 import { type MergeLimits, mergeLayers } from '../../src/tree/merge.ts';
@@ -14,6 +12,7 @@ import { DEFAULT_MTIME, parseLayer } from '../support/layer-cases.ts';
 import { nodeAt, rowsOf } from '../support/listing.ts';
 import { readLayer } from '../support/read-layer.ts';
 import { writeTar } from '../support/tar-bytes.ts';
+import { useTempDirs } from '../support/temp-dirs.ts';
 import { rowsOnDisk, UmociLayout, umociProblem } from '../support/umoci.ts';
 
 /** A tree from layers written as in the merge cases, lowest first. */
@@ -291,12 +290,7 @@ const ORDER_CASES: readonly {
 ];
 
 describe('whiteouts and links in one layer', () => {
-  const folders: string[] = [];
-  afterEach(() => {
-    for (const folder of folders.splice(0)) {
-      rmSync(folder, { recursive: true, force: true });
-    }
-  });
+  const makeDir = useTempDirs();
 
   for (const { title, layers, paths, umoci } of ORDER_CASES) {
     test(title, async () => {
@@ -304,8 +298,7 @@ describe('whiteouts and links in one layer', () => {
     });
 
     test.skipIf(umociProblem() !== undefined)(`${title}: umoci ${umoci ?? 'agrees'}`, async () => {
-      const folder = mkdtempSync(path.join(tmpdir(), 'peel-merge-'));
-      folders.push(folder);
+      const folder = makeDir();
       const layout = new UmociLayout(folder);
       layout.add(
         'image',

@@ -9,7 +9,8 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';
-import { contentFrom, type Row, rowsOf, sha256 } from '../support/listing.ts';
+import { sha256Hex } from '../support/digests.ts';
+import { contentFrom, type Row, rowsOf } from '../support/listing.ts';
 import { Model, type ModelInode, ModelRefusal } from '../support/model.ts';
 import { randomStack, type Stack } from '../support/random-stack.ts';
 import { readLayer } from '../support/read-layer.ts';
@@ -83,7 +84,9 @@ function rowsOfModel({ inodes }: Model): Row[] {
       mtime: `${inode.mtimeSec}.${String(inode.mtimeNsec).padStart(9, '0')}`,
       size: inode.content?.length ?? inode.target?.length ?? 0,
       content:
-        inode.content === undefined ? (inode.target ?? inode.rdev?.join(':') ?? '') : sha256(inode.content),
+        inode.content === undefined
+          ? (inode.target ?? inode.rdev?.join(':') ?? '')
+          : sha256Hex(inode.content),
       nlink: inode.type === 'dir' ? 2 + subdirectories.length : group.length,
       xattrs: [...(inode.xattrs ?? [])].map(([name, value]) => `${name}=${value.toString('hex')}`).sort(),
       inode: group[0] ?? at,

@@ -1,5 +1,4 @@
 /** The stored form of trees: golden bytes, and what is on disk: valid or a miss (FAULTS X1, P12, F41). */
-import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
@@ -30,6 +29,7 @@ import { mergeLayers } from '../../src/tree/merge.ts';
 import type { Node, Tree } from '../../src/tree/node.ts';
 import { TreeStore, treeKey } from '../../src/tree/stored-tree.ts';
 import { type ByteString, type Digest, uncompressed } from '../../src/units.ts';
+import { sha256Hex } from '../support/digests.ts';
 import { nodeAt } from '../support/listing.ts';
 import { madeEntry, resealTree, smallTree } from '../support/made-tree.ts';
 import { snapshotOf, storedAndMapped } from '../support/tree-snapshot.ts';
@@ -53,9 +53,7 @@ const store = (): TreeStore => new TreeStore(folder());
 describe('the bytes of a stored tree', () => {
   test('are the golden ones: where they change, TREE_VERSION and docs/TREE-FORMAT.md must change', () => {
     const bytes = encodeTree(tree, Buffer.alloc(32));
-    expect(createHash('sha256').update(bytes).digest('hex')).toBe(
-      '3e19057b726621e9bc934e82a51eded94aca51d30687f1e8092b8f465eedf224',
-    );
+    expect(sha256Hex(bytes)).toBe('3e19057b726621e9bc934e82a51eded94aca51d30687f1e8092b8f465eedf224');
   });
 
   test('are those that docs/TREE-FORMAT.md describes', () => {
@@ -98,8 +96,7 @@ describe('the bytes of a stored tree', () => {
     // name, ino, length, type, zero
     expect(hex(384, 396)).toBe(spaceless('00000000 02000000 0100 08 00'));
     expect(bytes.toString('latin1', 400, 401)).toBe('f');
-    const sum = (start: number, end: number): string =>
-      createHash('sha256').update(bytes.subarray(start, end)).digest('hex');
+    const sum = (start: number, end: number): string => sha256Hex(bytes.subarray(start, end));
     expect(hex(192, 224)).toBe(sum(256, bytes.length));
     expect(hex(224, 256)).toBe(sum(0, 224));
   });
@@ -240,7 +237,7 @@ describe('encodeTree', () => {
 describe('treeKey', () => {
   test('is the sha256 of a version line and the digests, lowest first', () => {
     const text = `peel tree 1\n${LAYERS[0]}\n${LAYERS[1]}\n`;
-    expect(KEY).toBe(createHash('sha256').update(text).digest('hex'));
+    expect(KEY).toBe(sha256Hex(text));
     expect(treeKey([...LAYERS].reverse())).not.toBe(KEY);
     expect(treeKey(LAYERS.slice(0, 1))).not.toBe(KEY);
   });
