@@ -21,7 +21,7 @@ import { isPeelError, PeelError } from './errors.ts';
 import type { SpanWatcher } from './filesystem/contents.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
 import { buildToc } from './layer/build-toc.ts';
-import type { Toc } from './layer/toc.ts';
+import type { Entry, Toc } from './layer/toc.ts';
 import { type StoredToc, TocStore } from './layer/toc-store.ts';
 import { log } from './log.ts';
 import type { Descriptor } from './reference/descriptor.ts';
@@ -35,7 +35,13 @@ import type { BlobSource, ImageSource, SourceStats, StoredDocument } from './sou
 import { mergeLayers } from './tree/merge.ts';
 import type { Node, Tree } from './tree/node.ts';
 import { type StoredTree, TreeStore, treeKey } from './tree/stored-tree.ts';
-import { compressed, type Digest, uncompressed } from './units.ts';
+import { mergeUpperLayers } from './tree/upper-layers.ts';
+import { type ByteString, compressed, type Digest, uncompressed } from './units.ts';
+
+/** `filesystemFor` merges the upper layers anew for each layer that it takes on; with more entries it takes all. */
+const MAX_TRIED_ENTRIES = 500_000;
+/** Compressed bytes of layers that are read before it is known that they are needed. */
+const MAX_SPECULATIVE_BYTES = 4 * 1024 * 1024;
 
 /** How far the indexing of one layer has come. */
 export interface IndexProgress {
@@ -137,6 +143,8 @@ export class Image {
   /** Of layers that are indexed at once. */
   readonly #slots = new Budget(Math.min(os.availableParallelism(), 4));
   readonly #treeStore: TreeStore;
+  readonly #treeKey: string;
+  #loadedTree: Promise<StoredTree | undefined> | undefined;
   #tree: Promise<StoredTree> | undefined;
 
   constructor(source: ImageSource, resolved: ResolvedImage, cache: CacheDir, options: OpenImageOptions) {
@@ -155,6 +163,9 @@ export class Image {
     this.#cache = cache;
     this.#options = options;
     this.#tocStore = new TocStore((digest) => cache.layerDir(digest));
+    this.#treeKey = treeKey(
+      this.layers.map(({ descriptor, diffID }) => `${descriptor.digest} ${diffID} ${descriptor.size}`),
+    );
     this.#treeStore = new TreeStore(path.join(cache.versionDir, 'trees'));
     // Every layer that waits for its turn listens.
     setMaxListeners(0, this.#closing.signal);
@@ -186,6 +197,14 @@ export class Image {
   /** The file system over the merged view. */
   async filesystem(): Promise<FileSystem> {
     return this.#filesystemOver(await this.tree());
+  }
+
+  /**
+   * A file system in which `path`, links followed, is what the whole image has there; it may know of nothing
+   * else. Where the image is not indexed yet, layers are read from the top until the answer is certain.
+   */
+  async filesystemFor(path: ByteString): Promise<FileSystem> {
+    return (await this.#upperFilesystemFor(path)) ?? this.filesystem();
   }
 
   /** One layer alone, as if the image had no other (0 = lowest). */
@@ -236,6 +255,34 @@ export class Image {
     await this.#cache.close();
   }
 
+  async #upperFilesystemFor(path: ByteString): Promise<FileSystem | undefined> {
+    if ((await this.#loadTree()) !== undefined) return undefined;
+    const entries: (readonly Entry[])[] = this.layers.map(() => []);
+    let merged = 0;
+    for (let lowest = this.layers.length - 1; lowest > 0; lowest -= 1) {
+      this.#startIndexing(lowest);
+      entries[lowest] = (await this.layerToc(lowest)).entries;
+      merged += entries.reduce((sum, list) => sum + list.length, 0);
+      if (merged > MAX_TRIED_ENTRIES) return undefined;
+      const tree = mergeUpperLayers(entries, lowest);
+      if (tree === undefined) continue;
+      const filesystem = this.#filesystemOver(tree);
+      if (resolves(filesystem, path)) return filesystem;
+    }
+    return undefined;
+  }
+
+  /** Layer `highest` and, as long as that is little, those below: the answer may lie in the first. */
+  #startIndexing(highest: number): void {
+    let bytes = 0;
+    for (let layer = highest; layer >= 0; layer -= 1) {
+      bytes += this.#layerAt(layer).descriptor.size;
+      if (layer < highest && bytes > MAX_SPECULATIVE_BYTES) return;
+      // A failure is told to whoever asks for the layer.
+      this.#openToc(layer).catch(() => {});
+    }
+  }
+
   #openTree(): Promise<StoredTree> {
     this.#tree ??= this.#loadOrMerge().catch((error: unknown) => {
       // Asked again, it is tried again: the registry may be back.
@@ -245,12 +292,15 @@ export class Image {
     return this.#tree;
   }
 
+  /** The tree where the cache has it. */
+  #loadTree(): Promise<StoredTree | undefined> {
+    this.#loadedTree ??= this.#treeStore.load(this.#treeKey);
+    return this.#loadedTree;
+  }
+
   async #loadOrMerge(): Promise<StoredTree> {
-    const key = treeKey(
-      this.layers.map(({ descriptor, diffID }) => `${descriptor.digest} ${diffID} ${descriptor.size}`),
-    );
     const stored =
-      (await this.#treeStore.load(key)) ?? (await this.#treeStore.save(key, await this.#merge()));
+      (await this.#loadTree()) ?? (await this.#treeStore.save(this.#treeKey, await this.#merge()));
     for (const warning of stored.tree.warnings) log().warn({ image: this.name }, warning);
     return stored;
   }
@@ -366,6 +416,17 @@ function tell(watcher: SpanWatcher, { indices, spans, toc }: OpenLayer): void {
   for (const index of indices) {
     watcher.layerOpened(index, { spansPath: spans.paths.spans, mapPath: spans.paths.map, ends });
     spans.watch((span) => watcher.spanStored(index, span));
+  }
+}
+
+function resolves(filesystem: FileSystem, path: ByteString): boolean {
+  try {
+    filesystem.resolve(path, { follow: true });
+    return true;
+  } catch (error) {
+    // Not there, as far as these layers know.
+    if (isPeelError(error)) return false;
+    throw error;
   }
 }
 

@@ -99,6 +99,28 @@ describe.skipIf(!hasRegistry())('bytes fetched from the registry', () => {
     expect(proxy.counts.blobRequests).toBe(1);
     expect(proxy.counts.blobBytes).toBeLessThan(300_000);
   });
+
+  test('a file of an upper layer costs the layers down to it, not the one below', async () => {
+    const layout = path.join(user.work, 'stack');
+    const upper = [member('app', { type: 'dir' }), member('app/hello', { content: Buffer.from('hello') })];
+    const base = [
+      member('etc', { type: 'dir' }),
+      member('etc/base', { content: content.subarray(0, SIZE / 4) }),
+    ];
+    const written = writeLayout(layout, { layers: [base, upper, [member('top', { type: 'dir' })]] });
+    await registry.pushLayout('stack', 'latest', `oci:${layout}`);
+    const sizes = written.layers.map(({ size }) => size);
+    proxy.reset();
+    const { stdout } = await user.run(['cat', `${proxy.address}/stack`, '/app/hello']);
+    expect(stdout.toString()).toBe('hello');
+    // The layers above, the file's own span, manifest and config.
+    expect(proxy.counts.bytes).toBeLessThan(2 * ((sizes[1] ?? 0) + (sizes[2] ?? 0)) + 4000);
+    expect(sizes[0]).toBeGreaterThan(10_000_000);
+    proxy.reset();
+    const whole = await user.run(['cat', `${proxy.address}/stack`, '/etc/base']);
+    expect(whole.stdout.equals(content.subarray(0, SIZE / 4))).toBe(true);
+    expect(proxy.counts.bytes).toBeGreaterThan(sizes[0] ?? 0);
+  });
 });
 
 function layerFolder(user: PeelUser, digest: Digest): string {

@@ -30,8 +30,11 @@ export const cat = defineCommand({
     const range = flags.range === undefined ? undefined : parseRange(flags.range);
     const [imageName = '', ...paths] = context.args;
     const image = await context.openImage(imageName);
-    const files = await openFiles(image, flags.layer);
     return await forEachPath(context, paths, async (path) => {
+      const files =
+        flags.layer === undefined
+          ? await image.filesystemFor(imagePath(path))
+          : await openFiles(image, flags.layer);
       const node = files.resolve(imagePath(path), { follow: true });
       if (node.kind === 'dir') throw new PeelError('ERR_IS_A_DIRECTORY', `cat ${path}: is a directory`);
       if (node.kind !== 'file') {
