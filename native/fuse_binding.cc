@@ -189,14 +189,15 @@ bool GetTargets(const double* table, size_t length, const uint8_t* bytes, size_t
   return true;
 }
 
-// openFuseSession(treeBytes, uid or -1, gid or -1, containsLinks, targets, targetBytes, threads, parkedLimitMs,
-// callback)
+// openFuseSession(treeBytes, uid or -1, gid or -1, kernelChecks, containsLinks, targets, targetBytes, threads,
+// parkedLimitMs, callback)
 napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
-  napi_value arguments[9];
+  napi_value arguments[10];
   const uint8_t* data = nullptr;
   size_t size = 0;
   double uid = 0;
   double gid = 0;
+  bool kernel_checks = false;
   bool contains_links = false;
   const double* targets = nullptr;
   size_t target_count = 0;
@@ -206,17 +207,21 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
   uint64_t limit = 0;
   if (!Arguments(env, info, arguments) || !GetBytes(env, arguments[0], data, size) ||
       !GetNumber(env, arguments[1], uid) || !GetNumber(env, arguments[2], gid) ||
-      !GetFloats(env, arguments[4], targets, target_count) || !GetBytes(env, arguments[5], target_bytes, target_size) ||
-      !GetWhole(env, arguments[6], 64, threads) || !GetWhole(env, arguments[7], kLargestNumber, limit)) {
+      !GetFloats(env, arguments[5], targets, target_count) || !GetBytes(env, arguments[6], target_bytes, target_size) ||
+      !GetWhole(env, arguments[7], 64, threads) || !GetWhole(env, arguments[8], kLargestNumber, limit)) {
     return nullptr;
   }
-  if (napi_get_value_bool(env, arguments[3], &contains_links) != napi_ok) return ThrowType(env, "not a boolean");
+  if (napi_get_value_bool(env, arguments[3], &kernel_checks) != napi_ok ||
+      napi_get_value_bool(env, arguments[4], &contains_links) != napi_ok) {
+    return ThrowType(env, "not a boolean");
+  }
   try {
     fuse::OpsOptions ops;
     ops.has_uid = uid >= 0;
     ops.has_gid = gid >= 0;
     if (ops.has_uid) ops.uid = static_cast<uint32_t>(static_cast<uint64_t>(uid));
     if (ops.has_gid) ops.gid = static_cast<uint32_t>(static_cast<uint64_t>(gid));
+    ops.kernel_checks = kernel_checks;
     ops.contains_links = contains_links;
     if (!GetTargets(targets, target_count, target_bytes, target_size, ops)) return ThrowType(env, "targets are odd");
     fuse::SessionOptions options;
@@ -229,7 +234,7 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
     auto* context = new std::shared_ptr<FuseHandle>(handle);
     if (napi_create_string_utf8(env, "peel fuse", NAPI_AUTO_LENGTH, &label) != napi_ok ||
         napi_create_threadsafe_function(
-            env, arguments[8], nullptr, label, 0, 1, context,
+            env, arguments[9], nullptr, label, 0, 1, context,
             [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<FuseHandle>*>(data); }, context,
             Deliver, &handle->wake) != napi_ok) {
       delete context;

@@ -10,14 +10,14 @@ constexpr uint16_t kPagesPerRequest = 256;
 // Reads ahead that may wait at once. The kernel's default of 12 would let a dozen slow files stop all others.
 constexpr uint16_t kBackground = 256;
 
+// Not taken: ASYNC_DIO. With it a read past the page cache waits where no signal reaches it, not even SIGKILL.
 constexpr uint64_t kWanted = kAsyncRead          // pages of one file are asked for side by side
                              | kExportSupport    // "." and ".." can be looked up: file handles outlive the dentry cache
                              | kDoReaddirplus    // names and attributes in one go
                              | kReaddirplusAuto  // plain READDIR for readers that never stat
-                             | kAsyncDirectIo | kNoOpenSupport | kNoOpendirSupport | kParallelDirops |
-                             kAbortError  // tells a connection that was aborted from one that was unmounted
-                             | kMaxPages | kCacheSymlinks | kInitExtended |
-                             kAllowIdmap;  // owners are plain numbers here: the kernel may map them per mount
+                             | kNoOpenSupport | kNoOpendirSupport | kParallelDirops  // nothing here needs either
+                             | kAbortError  // tells a connection that was aborted from one that was unmounted
+                             | kMaxPages | kCacheSymlinks | kInitExtended;
 
 }  // namespace
 
@@ -29,7 +29,8 @@ Agreement Negotiate(const InitRequest& offer, const Wishes& wishes, InitReply* r
   if (offer.major < kMajor || offer.minor < kOldestMinor) return Agreement::kTooOld;
 
   const uint64_t offered = offer.flags | (uint64_t{offer.flags2} << 32);
-  const uint64_t taken = offered & (kWanted | (wishes.posix_acls ? uint64_t{kPosixAcl} : 0));
+  const uint64_t taken = offered & (kWanted | (wishes.posix_acls ? uint64_t{kPosixAcl} : 0) |
+                                    (wishes.mapped_owners ? uint64_t{kAllowIdmap} : 0));
   reply->minor = std::min(offer.minor, kMinor);
   reply->max_readahead = offer.max_readahead;
   reply->flags = static_cast<uint32_t>(taken);

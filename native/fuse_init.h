@@ -10,6 +10,9 @@ namespace peel::fuse {
 
 struct Wishes {
   bool posix_acls = false;  // the image has some: the kernel is to enforce them
+  // Owners are plain numbers here, so that the kernel may map them per mount. It refuses the whole INIT where the mount
+  // has no default_permissions.
+  bool mapped_owners = false;
 };
 
 struct Terms {

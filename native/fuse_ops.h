@@ -51,6 +51,8 @@ struct OpsOptions {
   bool has_gid = false;
   uint32_t uid = 0;
   uint32_t gid = 0;
+  // The mount has default_permissions.
+  bool kernel_checks = true;
   // Targets of symbolic links that are shown changed, by LinkKey; then links are told apart by where they stand.
   bool contains_links = false;
   std::unordered_map<uint64_t, std::string> targets;
@@ -68,7 +70,7 @@ class Ops {
   Ops(const TreeView& tree, Bytes& bytes, OpsOptions options);
 
   // What the image wishes of INIT.
-  Wishes InitWishes() const { return Wishes{has_posix_acls_}; }
+  Wishes InitWishes() const { return Wishes{has_posix_acls_, options_.kernel_checks}; }
   // After INIT, before the first Respond.
   void Agree(const Terms& session) { session_ = session; }
 

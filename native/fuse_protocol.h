@@ -83,7 +83,6 @@ enum Feature : uint64_t {
   kExportSupport = 1ull << 4,
   kDoReaddirplus = 1ull << 13,
   kReaddirplusAuto = 1ull << 14,
-  kAsyncDirectIo = 1ull << 15,
   kNoOpenSupport = 1ull << 17,
   kParallelDirops = 1ull << 18,
   kPosixAcl = 1ull << 20,

@@ -18,6 +18,8 @@ export const MOUNT_FLAGS = { readOnly: 1, noSuid: 2, noDev: 4, noAtime: 1024 } a
 export interface FuseSessionOptions {
   readonly uid: number | undefined;
   readonly gid: number | undefined;
+  /** The mount has default_permissions. */
+  readonly kernelChecks: boolean;
   /** Links that are shown with another target than the tree has; undefined: all as they are. */
   readonly targets: readonly ChangedTarget[] | undefined;
   readonly threads: number;
@@ -79,6 +81,7 @@ interface FuseAddon {
     tree: Uint8Array,
     uid: number,
     gid: number,
+    kernelChecks: boolean,
     containsLinks: boolean,
     targets: Float64Array,
     targetBytes: Uint8Array,
@@ -152,6 +155,7 @@ export function openFuseSession(
       tree,
       options.uid ?? -1,
       options.gid ?? -1,
+      options.kernelChecks,
       options.targets !== undefined,
       targets.table,
       targets.bytes,

@@ -27,7 +27,7 @@ import { unmountPath } from './unmount.ts';
 const DEFAULT_READ_TIMEOUT_MS = 60_000;
 const DEFAULT_WATCHDOG_MS = 90_000;
 /** The deadline of a read is kept here; the native side ends a read so long after it, should nothing run here. */
-const PARKED_GRACE_MS = 5000;
+const PARKED_GRACE_MS = 2000;
 /** Threads wait for the disk, so there are more than processors; each costs a megabyte once it read as much. */
 const MIN_THREADS = 4;
 const MAX_THREADS = 16;
@@ -75,6 +75,8 @@ class MountedNative implements MountedTransport {
       {
         uid: options.uid,
         gid: options.gid,
+        // Of a mount that somebody else made nobody says.
+        kernelChecks: descriptorOf(mountPoint) === undefined,
         targets: containedLinks(filesystem),
         threads: Math.min(MAX_THREADS, Math.max(MIN_THREADS, availableParallelism())),
         parkedLimitMs: timeoutMs === 0 ? 0 : timeoutMs + PARKED_GRACE_MS,

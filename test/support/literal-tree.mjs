@@ -5,6 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const DEFAULT_MODE = { dir: 0o755, symlink: 0o777 };
 const POLL_MS = 10;
+/** In the place of a file to wait for: nothing at all runs in the server, for longer than any deadline of a test. */
+const BLOCK = 'block the event loop';
+const BLOCK_MS = 12_000;
 
 /** `makeError(code, message)` makes a PeelError of the build under test. */
 export function buildLiteral(
@@ -92,6 +95,7 @@ export function buildLiteral(
       const found = ranges.find((each) => each.start <= range.start && range.end <= each.end);
       if (found === undefined) throw new RangeError(`nothing is stored at ${range.start}-${range.end}`);
       const { waitFor, isDeaf, failWith } = found.literal;
+      if (waitFor === BLOCK) for (const end = Date.now() + BLOCK_MS; Date.now() < end; );
       const isReady = () => waitFor === undefined || existsSync(waitFor);
       while (!isReady()) {
         if (isDeaf !== true) signal?.throwIfAborted();
