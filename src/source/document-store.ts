@@ -15,6 +15,7 @@ import { MAX_CONFIG_SIZE } from '../reference/parse-config.ts';
 import { readOwnFile } from '../storage/own-file.ts';
 import { prepareFolder, replaceFile } from '../storage/replace-file.ts';
 import { type Digest, isDigest } from '../units.ts';
+import { isRecord } from './is-record.ts';
 import type { BlobSource, ImageSource, StoredDocument } from './source.ts';
 
 /** Configs are the largest. */
@@ -54,8 +55,8 @@ export class DocumentStore {
       const bytes = await readOwnFile(this.#namePath(name), MAX_STORED_BYTES);
       if (bytes === undefined) return undefined;
       const record: unknown = JSON.parse(bytes.toString('utf8'));
-      if (typeof record !== 'object' || record === null) return undefined;
-      const { digest, mediaType } = record as Record<string, unknown>;
+      if (!isRecord(record)) return undefined;
+      const { digest, mediaType } = record;
       if (typeof digest !== 'string') return undefined;
       return {
         digest: parseDigest(digest),

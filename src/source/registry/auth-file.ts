@@ -6,7 +6,7 @@
  *   auths        registry, or registry/namespace/..., -> {auth | username, password | identitytoken | registrytoken}
  */
 import { PeelError } from '../../errors.ts';
-import { isRecord } from './server-text.ts';
+import { isRecord } from '../is-record.ts';
 
 export interface Credential {
   readonly username: string;

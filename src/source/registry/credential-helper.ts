@@ -11,7 +11,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import path from 'node:path';
 import { PeelError } from '../../errors.ts';
-import { isRecord } from './server-text.ts';
+import { isRecord } from '../is-record.ts';
 
 export interface HelperAnswer {
   readonly username: string;

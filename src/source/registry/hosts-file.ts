@@ -15,10 +15,10 @@
 import path from 'node:path';
 import { parse } from 'smol-toml';
 import { isPeelError, PeelError } from '../../errors.ts';
+import { isRecord } from '../is-record.ts';
 import { isLoopbackHost } from './address-kind.ts';
 import { type HostConfig, namesHost, splitAddress } from './host-config.ts';
 import type { RegistryOptions } from './options.ts';
-import { isRecord } from './server-text.ts';
 import { readSmallFile } from './small-file.ts';
 
 const DOCKER_HUB = 'docker.io';

@@ -2,6 +2,7 @@
  * Text that a server chose, made fit for messages and logs: short, without control characters and
  * bidirectional marks, and without any secret of ours that the server may have sent back.
  */
+import { isRecord } from '../is-record.ts';
 
 const LONGEST_SECRET_FREE = 4;
 const REDACTED = '[redacted]';
@@ -69,8 +70,4 @@ function errorEntriesOf(body: string): string | undefined {
 function joined(parts: readonly unknown[], separator = ': '): string | undefined {
   const texts = parts.filter((part) => typeof part === 'string' && part !== '');
   return texts.length === 0 ? undefined : texts.join(separator);
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

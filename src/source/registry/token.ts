@@ -10,11 +10,12 @@
  */
 import { isIP } from 'node:net';
 import { PeelError } from '../../errors.ts';
+import { isRecord } from '../is-record.ts';
 import type { FoundCredential } from './credentials.ts';
 import type { HttpAnswer, HttpRequest } from './exchange.ts';
 import { namesHost, splitAddress } from './host-config.ts';
 import { MAX_SMALL_BODY_BYTES } from './options.ts';
-import { errorTextOf, isRecord, quoteServerText, type Secrets } from './server-text.ts';
+import { errorTextOf, quoteServerText, type Secrets } from './server-text.ts';
 import type { Challenge } from './www-authenticate.ts';
 
 export interface Token {
