@@ -5,6 +5,10 @@
 import { configureLog, type LogLevel } from '../log.ts';
 import { formatJSON, quoteText } from './quote.ts';
 
+/** The message whose facts are what it says. */
+const STATISTICS = 'statistics';
+const ERROR = 'peel: ';
+const WARNING = 'peel: warning: ';
 /** pino's numbers. */
 const WARN = 40;
 
@@ -13,7 +17,16 @@ export function startLog(level: LogLevel | undefined, isQuiet: boolean, write: (
   if (level !== undefined) {
     configureLog(level, { write: (record) => write(escapeRecord(record)) });
   } else if (!isQuiet) {
-    configureLog('warn', { write: (record) => write(warningOf(record)) });
+    let last = '';
+    configureLog('warn', {
+      write: (record) => {
+        const line = warningOf(record);
+        // What fails for one layer fails for the next one as well: it is said once. An error is always said.
+        if (line === last && line.startsWith(WARNING)) return;
+        last = line;
+        write(line);
+      },
+    });
   }
 }
 
@@ -28,7 +41,18 @@ function warningOf(record: string): string {
   const message = typeof parsed?.['msg'] === 'string' ? parsed['msg'] : record.trimEnd();
   const level = parsed?.['level'];
   const isError = typeof level === 'number' && level > WARN;
-  return `peel: ${isError ? '' : 'warning: '}${quoteText(message)}\n`;
+  const facts = isError ? '' : factsOf(parsed ?? {});
+  return `${isError ? ERROR : WARNING}${quoteText(`${message}${facts}`)}\n`;
+}
+
+/** Why, in a word, and what a record counts; what it is about stands in the log alone. */
+function factsOf(record: Record<string, unknown>): string {
+  const { err, msg, level: _level, time: _time, ...rest } = record;
+  if (typeof err === 'object' && err !== null) {
+    const { code } = err as { readonly code?: unknown };
+    return typeof code === 'string' && !code.startsWith('ERR_') ? ` (${code})` : '';
+  }
+  return msg === STATISTICS ? `: ${JSON.stringify(rest)}` : '';
 }
 
 function parseRecord(record: string): Record<string, unknown> | undefined {

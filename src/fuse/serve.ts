@@ -91,7 +91,7 @@ async function unmountOrDetach(served: Served, say: (message: string) => void): 
 }
 
 export interface Interruption {
-  /** Aborted by the first TERM or INT; the reason is a PeelError ERR_INTERRUPTED. */
+  /** Aborted by the first TERM, INT or HUP; the reason is a PeelError ERR_INTERRUPTED. */
   readonly signal: AbortSignal;
   /** Rejects with that reason. */
   readonly interrupted: Promise<never>;
@@ -99,14 +99,19 @@ export interface Interruption {
   end(): void;
 }
 
-/** TERM and INT before there is a mount to serve. */
+/**
+ * Signals before there is a mount to serve. HUP ends it as TERM and INT do: left alone it would end the process
+ * and might leave a mount. USR1 has nothing to tell yet; left alone it makes Node open a port for debuggers.
+ */
 export function listenForInterruption(signals: SignalSource): Interruption {
   const controller = new AbortController();
   const interrupted = new Promise<never>((_resolve, reject) => {
     controller.signal.addEventListener('abort', () => reject(controller.signal.reason));
   });
   interrupted.catch(() => undefined); // whoever waits for it is told; nobody has to
-  const listeners = (['SIGTERM', 'SIGINT'] as const).map((name) => {
+  const ignore = (): void => undefined;
+  signals.on('SIGUSR1', ignore);
+  const listeners = (['SIGTERM', 'SIGINT', 'SIGHUP'] as const).map((name) => {
     const listener = (): void => controller.abort(new PeelError('ERR_INTERRUPTED', `interrupted by ${name}`));
     signals.on(name, listener);
     return [name, listener] as const;
@@ -116,6 +121,7 @@ export function listenForInterruption(signals: SignalSource): Interruption {
     interrupted,
     end: () => {
       for (const [name, listener] of listeners) signals.off(name, listener);
+      signals.off('SIGUSR1', ignore);
     },
   };
 }

@@ -254,6 +254,9 @@ describe('the cache', () => {
     expect(run.status).toBe(0);
     expect(run.stdout.equals(NOISE)).toBe(true);
     expect(run.stderr).toMatch(/^(peel: warning: [^\n]*\n)+$/u);
+    // Said once, whatever the number of documents and layers.
+    const lines = run.stderr.split('\n').filter(Boolean);
+    expect(lines).toEqual([...new Set(lines)]);
   });
 
   test('that others could write to is refused, exit status 1', async () => {

@@ -219,6 +219,19 @@ describe.skipIf(whyNoMounts() !== undefined)('peel mount', () => {
     expect(runtimeFiles()).toEqual([]);
   });
 
+  test('-f says in figures what it did, at USR1', async () => {
+    // At once when it answers, which is before the program has taken notice: the signal must not end it.
+    const script = `"$@" 2>errors & until [ -e mnt/etc/motd ]; do :; done
+until grep -q statistics errors; do kill -USR1 $! || exit 9; sleep 0.1; done
+kill $!; wait $! || exit 8; cat errors`;
+    const { status, stdout } = await peel(['mount', '-f', `oci:${layout}`, place], {
+      wrapper: ['env', '-C', home, 'sh', '-c', script, 'sh'],
+    });
+    expect(stdout).toMatch(/\npeel: warning: statistics: \{.*"requests":\{/);
+    expect(stdout).not.toContain('Debugger');
+    expect(status).toBe(0);
+  });
+
   test('that cannot say where it is fails and leaves no mount', async () => {
     const result = await peel(['mount', `oci:${layout}`, place], {
       wrapper: ['sh', '-c', 'exec "$@" > /dev/full', 'sh'],
