@@ -2,12 +2,15 @@
 // to show the same tree before anything is timed.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync } from 'node:fs';
+import { chmodSync, chownSync, linkSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { run } from './command.mjs';
 import { layersOf } from './images.mjs';
 import { Peel } from './peel.mjs';
+
+/** Lower folders of the tree that is dealt out. */
+const SPLIT = 8;
 
 /**
  * @typedef {object} Backing
@@ -21,12 +24,14 @@ import { Peel } from './peel.mjs';
  * @param {import('./scratch.mjs').Scratch} scratch
  * @param {import('./images.mjs').Image} image
  * @param {readonly {name: string, flags: string[]}[]} peelColumns
- * @param {{overlay: boolean}} which
+ * @param {readonly ('layers' | 'split')[]} overlays which forms of overlayfs to set beside
  * @returns {Promise<Backing[]>}
  */
-export async function openBackings(scratch, image, peelColumns, { overlay }) {
+export async function openBackings(scratch, image, peelColumns, overlays) {
   const backings = [await unpacked(scratch, image)];
-  if (overlay) backings.push(await overlayOfLayers(scratch, image));
+  const [{ folder: source } = { folder: '' }] = backings;
+  if (overlays.includes('layers')) backings.push(await overlayOfLayers(scratch, image));
+  if (overlays.includes('split')) backings.push(await overlayOfSplit(scratch, image, source));
   // One cache for all columns of peel: the first fills it.
   const peel = new Peel(scratch, `backings-${image.tag}`);
   for (const [number, { name, flags }] of peelColumns.entries()) {
@@ -50,7 +55,7 @@ async function overlayOfLayers(scratch, image) {
   const layers = layersOf(image);
   const base = scratch.path(`overlay-${image.tag}`);
   const folder = scratch.path(`mnt-overlay-${image.tag}`);
-  mkdirSync(folder);
+  mkdirSync(folder, { recursive: true });
   const lowers = [];
   for (const [number, layer] of layers.entries()) {
     const lower = path.join(base, String(number));
@@ -68,19 +73,51 @@ async function overlayOfLayers(scratch, image) {
     await makeWhiteouts(scratch, layer.file, lower);
     lowers.unshift(String(number));
   }
+  const name = `overlayfs, ${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}`;
+  if (layers.length === 1) {
+    // Overlayfs without an upper folder takes no fewer than two.
+    mkdirSync(path.join(base, 'empty'));
+    lowers.push('empty');
+  }
+  return mountOverlay(scratch, base, lowers, folder, name);
+}
+
+/**
+ * The unpacked tree dealt out over eight folders, file by file, so that overlayfs merges every folder of it: what a
+ * tree comes to that was built in many steps. The files are links to the unpacked ones: the same place on the disk.
+ */
+async function overlayOfSplit(scratch, image, source) {
+  const base = scratch.path(`split-${image.tag}`);
+  const folder = scratch.path(`mnt-split-${image.tag}`);
+  mkdirSync(folder, { recursive: true });
+  const lowers = Array.from({ length: SPLIT }, (_, number) => String(number));
+  const deal = (from, name) => {
+    const { mode, uid, gid } = lstatSync(from);
+    for (const lower of lowers) {
+      const to = path.join(base, lower, name);
+      mkdirSync(to, { recursive: true });
+      chownSync(to, uid, gid);
+      chmodSync(to, mode & 0o7777);
+    }
+    for (const [number, entry] of readdirSync(from, { withFileTypes: true }).entries()) {
+      const below = path.join(name, entry.name);
+      if (entry.isDirectory()) deal(path.join(from, entry.name), below);
+      else linkSync(path.join(from, entry.name), path.join(base, String(number % SPLIT), below));
+    }
+  };
+  deal(source, '');
+  return mountOverlay(scratch, base, lowers, folder, `overlayfs, split over ${SPLIT}`);
+}
+
+async function mountOverlay(scratch, base, lowers, folder, name) {
   const unmount = scratch.onClose(`unmounting ${folder}`, () =>
     spawnSync('umount', ['--lazy', folder], { stdio: 'ignore' }),
   );
   // Relative names: the option string is limited to a page.
-  await run(
-    scratch,
-    ['mount', '-t', 'overlay', 'overlay', '-o', `ro,noatime,lowerdir=${lowers.join(':')}`, folder],
-    {
-      cwd: base,
-    },
-  );
+  const options = `ro,noatime,lowerdir=${lowers.join(':')}`;
+  await run(scratch, ['mount', '-t', 'overlay', 'overlay', '-o', options, folder], { cwd: base });
   return {
-    name: `overlayfs, ${layers.length} lowers`,
+    name,
     kind: 'overlay',
     folder,
     close: async () => {

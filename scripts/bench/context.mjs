@@ -8,7 +8,7 @@ import os from 'node:os';
  * @property {import('./probe.mjs').Probe} probe
  * @property {import('./images.mjs').Image} base
  * @property {{name: string, flags: string[]}[]} columns the ways peel is mounted
- * @property {string[]} missing transports that this peel has not
+ * @property {string[]} x
  */
 
 /** @param {string} group @param {number} runs */

@@ -92,7 +92,7 @@ function isMountPoint(folder) {
  * @param {import('./scratch.mjs').Scratch} scratch
  * @param {string} image a small one
  * @param {readonly {name: string, flags: string[]}[]} asked
- * @returns {Promise<{columns: {name: string, flags: string[]}[], missing: string[]}>} missing: transports there are not
+ * @returns {Promise<{columns: {name: string, flags: string[]}[], missing: string[]}>} missing: what there is not
  */
 export async function mountColumns(scratch, image, asked) {
   const peel = new Peel(scratch, 'columns');
@@ -110,6 +110,7 @@ export async function mountColumns(scratch, image, asked) {
     }
   }
   // A peel from before --transport has the one that it has.
-  if (columns.length === 0) columns.push({ name: 'peel', flags: [] });
+  if (columns.length === 0)
+    return { columns: [{ name: 'peel', flags: [] }, ...asked], missing: ['--transport'] };
   return { columns: [...columns, ...asked], missing };
 }

@@ -78,7 +78,7 @@ function plotted({ rounds }, jobs, title) {
 }
 
 async function measureImage(scratch, runs, columns, image, measure) {
-  const backings = await openBackings(scratch, image, columns, { overlay: true });
+  const backings = await openBackings(scratch, image, columns, ['layers']);
   const entries = await checkSameTree(scratch, backings);
   const rounds = await interleaved(
     runs,
