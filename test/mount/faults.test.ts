@@ -10,6 +10,7 @@ import {
   mountLiteral,
   python,
   run,
+  TRANSPORTS,
   temporaryFolder,
   whyNoMounts,
 } from '../support/mount-child.ts';
@@ -30,7 +31,7 @@ except OSError as e:
     r = errno.errorcode[e.errno]
 print(json.dumps(r))`;
 
-describe.skipIf(whyNoMounts() !== undefined)('a read', () => {
+describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)('a read (%s)', (transport) => {
   afterEach(closeMounts);
 
   test('that is slow stops nobody else, not even forty of them', async () => {
@@ -41,7 +42,7 @@ describe.skipIf(whyNoMounts() !== undefined)('a read', () => {
         file(`content ${index}`, { waitFor: gate }),
       ]),
     );
-    const mounted = await mountLiteral({ root: dir({ ...slow, fast: file('at once') }) });
+    const mounted = await mountLiteral({ transport, root: dir({ ...slow, fast: file('at once') }) });
     let done = 0;
     const waiting = Object.keys(slow).map(async (name) => {
       const text = await python(READ, path.join(mounted.mountPoint, name));
@@ -64,6 +65,7 @@ describe.skipIf(whyNoMounts() !== undefined)('a read', () => {
   test('without bytes ends with EIO at the deadline, deaf to signals or not, and the next one succeeds (P8, F3)', async () => {
     const gate = path.join(temporaryFolder(), 'open');
     const mounted = await mountLiteral({
+      transport,
       root: dir({
         deaf: file('later', { waitFor: gate, isDeaf: true }),
         polite: file('later', { waitFor: gate }),
@@ -88,6 +90,7 @@ describe.skipIf(whyNoMounts() !== undefined)('a read', () => {
   ])('is EIO after %s; the page is not cached, so the next read is right (F49)', async (_what, failWith) => {
     // Two, because the kernel may read ahead once and then ask again for the page itself.
     const mounted = await mountLiteral({
+      transport,
       root: dir({ f: file('right', { failures: 2, failWith }), other: file('fine') }),
     });
     const answers: unknown[] = [];
@@ -107,7 +110,10 @@ describe.skipIf(whyNoMounts() !== undefined)('a read', () => {
   ])('that fails once is right the second time, by %s (F49)', async (_what, how) => {
     const program = readFileSync('/usr/bin/true');
     // Up to 64 pages may be asked for one by one before the first reader gives up.
-    const mounted = await mountLiteral({ root: dir({ f: file(program, { mode: 0o755, failures: 1 }) }) });
+    const mounted = await mountLiteral({
+      transport,
+      root: dir({ f: file(program, { mode: 0o755, failures: 1 }) }),
+    });
     const statuses = await python(
       `import sys, json, os, mmap, subprocess
 p, how = sys.argv[1:3]
@@ -141,6 +147,7 @@ print(json.dumps(tries))`,
 
   test('whose reader is killed does not outlive the deadline (F32)', async () => {
     const mounted = await mountLiteral({
+      transport,
       root: dir({ f: file('never', { waitFor: '/nowhere', isDeaf: true }), g: file('fine') }),
       options: { readTimeoutMs: 1000 },
     });

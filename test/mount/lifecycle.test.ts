@@ -14,6 +14,7 @@ import {
   python,
   refusedMount,
   run,
+  TRANSPORTS,
   temporaryFolder,
   whyNoMounts,
 } from '../support/mount-child.ts';
@@ -70,144 +71,152 @@ afterEach(async () => {
   await closeMounts();
 });
 
-describe.skipIf(whyNoMounts() !== undefined)('a mount that is told to end', () => {
-  test.each(['SIGTERM', 'SIGINT'] as const)(
-    'by %s while idle unmounts and exits with 0 (F31)',
-    async (signal) => {
-      const mounted = await mountLiteral({ root: ROOT });
-      expect(recordsOf(mounted)).toHaveLength(1);
-      mounted.kill(signal);
+describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)(
+  'a mount that is told to end (%s)',
+  (transport) => {
+    test.each(['SIGTERM', 'SIGINT'] as const)(
+      'by %s while idle unmounts and exits with 0 (F31)',
+      async (signal) => {
+        const mounted = await mountLiteral({ transport, root: ROOT });
+        expect(recordsOf(mounted)).toHaveLength(1);
+        mounted.kill(signal);
+        expect(await mounted.exited).toEqual({ code: 0, signal: null });
+        expect(isMounted(mounted.mountPoint)).toBe(false);
+        expect(mounted.said.slice(1)).toEqual(['image closed', 'served']);
+        expect(recordsOf(mounted)).toEqual([]);
+      },
+    );
+
+    test('while in use is detached with a message and serves until the last user leaves (F31)', async () => {
+      const mounted = await mountLiteral({ transport, root: ROOT });
+      const reader = await user(mounted);
+      mounted.kill('SIGTERM');
+      expect(await mounted.heard('told')).toContain('is in use: detached');
+      expect(isMounted(mounted.mountPoint)).toBe(false);
+      expect(await reader.ask()).toBe('content');
+      await reader.leave();
+      expect(await mounted.exited).toEqual({ code: 0, signal: null });
+    });
+
+    test('twice ends at once, whoever uses it', async () => {
+      const mounted = await mountLiteral({ transport, root: ROOT });
+      const reader = await user(mounted);
+      mounted.kill('SIGTERM');
+      await mounted.heard('told');
+      mounted.kill('SIGTERM');
       expect(await mounted.exited).toEqual({ code: 0, signal: null });
       expect(isMounted(mounted.mountPoint)).toBe(false);
-      expect(mounted.said.slice(1)).toEqual(['image closed', 'served']);
-      expect(recordsOf(mounted)).toEqual([]);
-    },
-  );
+      expect(await reader.ask()).not.toBe('content');
+    });
 
-  test('while in use is detached with a message and serves until the last user leaves (F31)', async () => {
-    const mounted = await mountLiteral({ root: ROOT });
-    const reader = await user(mounted);
-    mounted.kill('SIGTERM');
-    expect(await mounted.heard('told')).toContain('is in use: detached');
-    expect(isMounted(mounted.mountPoint)).toBe(false);
-    expect(await reader.ask()).toBe('content');
-    await reader.leave();
-    expect(await mounted.exited).toEqual({ code: 0, signal: null });
-  });
-
-  test('twice ends at once, whoever uses it', async () => {
-    const mounted = await mountLiteral({ root: ROOT });
-    const reader = await user(mounted);
-    mounted.kill('SIGTERM');
-    await mounted.heard('told');
-    mounted.kill('SIGTERM');
-    expect(await mounted.exited).toEqual({ code: 0, signal: null });
-    expect(isMounted(mounted.mountPoint)).toBe(false);
-    expect(await reader.ask()).not.toBe('content');
-  });
-
-  test('ends a read that waits for bytes with EIO', async () => {
-    const mounted = await mountLiteral({ root: ROOT });
-    const reading = python(
-      `import sys, json, os, errno
+    test('ends a read that waits for bytes with EIO', async () => {
+      const mounted = await mountLiteral({ transport, root: ROOT });
+      const reading = python(
+        `import sys, json, os, errno
 f = os.open(sys.argv[1], os.O_RDONLY)
 try:
     r = os.read(f, 10).decode()
 except OSError as e:
     r = errno.errorcode[e.errno]
 print(json.dumps(r))`,
-      path.join(mounted.mountPoint, 'stuck'),
-    );
-    await mounted.untilAsked('read');
-    mounted.kill('SIGTERM');
-    expect(await reading).toBe('EIO');
-    expect(await mounted.exited).toEqual({ code: 0, signal: null });
-    expect(isMounted(mounted.mountPoint)).toBe(false);
-  });
-
-  test.each([
-    ['umount', ['--']],
-    ['umount', ['-l', '--']],
-    ['fusermount3', ['-u', '--']],
-  ])('from outside by %s %j ends its server', async (program, args) => {
-    const mounted = await mountLiteral({ root: ROOT });
-    expect(await run(program, [...args, mounted.mountPoint])).toMatchObject({ status: 0 });
-    expect(await mounted.exited).toEqual({ code: 0, signal: null });
-    expect(mounted.said).toContain('image closed');
-  });
-
-  test('from outside by umount -l while in use serves until the last user leaves', async () => {
-    const mounted = await mountLiteral({ root: ROOT });
-    const reader = await user(mounted);
-    expect(await run('umount', [mounted.mountPoint])).not.toMatchObject({ status: 0 });
-    expect(await run('umount', ['-l', mounted.mountPoint])).toMatchObject({ status: 0 });
-    expect(await reader.ask()).toBe('content');
-    await reader.leave();
-    expect(await mounted.exited).toEqual({ code: 0, signal: null });
-  });
-
-  test('HUP reads credentials again, USR1 writes statistics, and both leave it mounted', async () => {
-    const mounted = await mountLiteral({ root: ROOT });
-    await run('cat', [path.join(mounted.mountPoint, 'f')]);
-    mounted.kill('SIGHUP');
-    mounted.kill('SIGUSR1');
-    await mounted.heard('reloaded');
-    await expect
-      .poll(() => mounted.stderr, { timeout: 5000 })
-      .toMatch(/"reads":1,.*"read":1.*"msg":"statistics"/);
-    expect((await run('cat', [path.join(mounted.mountPoint, 'other')])).stdout).toBe('other');
-    // Node opens a port for debuggers at this signal unless somebody listens to it.
-    expect(mounted.stderr).not.toContain('Debugger');
-  });
-});
-
-describe.skipIf(whyNoMounts() !== undefined)('a mount whose server died', () => {
-  async function killed(): Promise<MountChild> {
-    const mounted = await mountLiteral({ root: ROOT });
-    mounted.kill('SIGKILL');
-    await mounted.exited;
-    expect(isMounted(mounted.mountPoint)).toBe(true);
-    return mounted;
-  }
-
-  test('answers ENOTCONN, and the next mount on the same place clears it (F26)', async () => {
-    const dead = await killed();
-    expect((await run('ls', [dead.mountPoint])).stderr).toContain('Transport endpoint is not connected');
-    const next = await mountLiteral({
-      root: ROOT,
-      place: dead.mountPoint,
-      options: { runtimeDir: path.join(dead.folder, 'run') },
-    });
-    expect(next.stderr).toContain('removed a mount whose server had died');
-    expect((await run('cat', [path.join(next.mountPoint, 'f')])).stdout).toBe('content');
-    expect(
-      mountTable()
-        .split('\n')
-        .filter((line) => line.includes(` ${dead.mountPoint} `)),
-    ).toHaveLength(1);
-  });
-
-  test('is cleared also where its record is lost', async () => {
-    const dead = await killed();
-    const next = await mountLiteral({ root: ROOT, place: dead.mountPoint });
-    expect((await run('cat', [path.join(next.mountPoint, 'f')])).stdout).toBe('content');
-  });
-
-  test('is not taken for dead while its server is only stopped, and looking does not hang (F27)', async () => {
-    const stopped = await mountLiteral({ root: ROOT });
-    stopped.kill('SIGSTOP');
-    for (const runtimeDir of [path.join(stopped.folder, 'run'), path.join(stopped.folder, 'elsewhere')]) {
-      expect(await refusedMount({ root: ROOT, place: stopped.mountPoint, options: { runtimeDir } })).toMatch(
-        /^ERR_MOUNT_POINT_BUSY .* is in use: peel:test\/literal \(fuse.peel\)/,
+        path.join(mounted.mountPoint, 'stuck'),
       );
-    }
-    stopped.kill('SIGCONT');
-    expect((await run('cat', [path.join(stopped.mountPoint, 'f')])).stdout).toBe('content');
-  });
-});
+      await mounted.untilAsked('read');
+      mounted.kill('SIGTERM');
+      expect(await reading).toBe('EIO');
+      expect(await mounted.exited).toEqual({ code: 0, signal: null });
+      expect(isMounted(mounted.mountPoint)).toBe(false);
+    });
 
-describe.skipIf(whyNoMounts() !== undefined)('a mount is refused', () => {
-  const refusal = (request: Omit<MountRequest, 'root'>) => refusedMount({ root: ROOT, ...request });
+    test.each([
+      ['umount', ['--']],
+      ['umount', ['-l', '--']],
+      ['fusermount3', ['-u', '--']],
+    ])('from outside by %s %j ends its server', async (program, args) => {
+      const mounted = await mountLiteral({ transport, root: ROOT });
+      expect(await run(program, [...args, mounted.mountPoint])).toMatchObject({ status: 0 });
+      expect(await mounted.exited).toEqual({ code: 0, signal: null });
+      expect(mounted.said).toContain('image closed');
+    });
+
+    test('from outside by umount -l while in use serves until the last user leaves', async () => {
+      const mounted = await mountLiteral({ transport, root: ROOT });
+      const reader = await user(mounted);
+      expect(await run('umount', [mounted.mountPoint])).not.toMatchObject({ status: 0 });
+      expect(await run('umount', ['-l', mounted.mountPoint])).toMatchObject({ status: 0 });
+      expect(await reader.ask()).toBe('content');
+      await reader.leave();
+      expect(await mounted.exited).toEqual({ code: 0, signal: null });
+    });
+
+    test('HUP reads credentials again, USR1 writes statistics, and both leave it mounted', async () => {
+      const mounted = await mountLiteral({ transport, root: ROOT });
+      await run('cat', [path.join(mounted.mountPoint, 'f')]);
+      mounted.kill('SIGHUP');
+      mounted.kill('SIGUSR1');
+      await mounted.heard('reloaded');
+      await expect
+        .poll(() => mounted.stderr, { timeout: 5000 })
+        .toMatch(/"reads":1,.*"read":1.*"msg":"statistics"/);
+      expect((await run('cat', [path.join(mounted.mountPoint, 'other')])).stdout).toBe('other');
+      // Node opens a port for debuggers at this signal unless somebody listens to it.
+      expect(mounted.stderr).not.toContain('Debugger');
+    });
+  },
+);
+
+describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)(
+  'a mount whose server died (%s)',
+  (transport) => {
+    async function killed(): Promise<MountChild> {
+      const mounted = await mountLiteral({ transport, root: ROOT });
+      mounted.kill('SIGKILL');
+      await mounted.exited;
+      expect(isMounted(mounted.mountPoint)).toBe(true);
+      return mounted;
+    }
+
+    test('answers ENOTCONN, and the next mount on the same place clears it (F26)', async () => {
+      const dead = await killed();
+      expect((await run('ls', [dead.mountPoint])).stderr).toContain('Transport endpoint is not connected');
+      const next = await mountLiteral({
+        transport,
+        root: ROOT,
+        place: dead.mountPoint,
+        options: { runtimeDir: path.join(dead.folder, 'run') },
+      });
+      expect(next.stderr).toContain('removed a mount whose server had died');
+      expect((await run('cat', [path.join(next.mountPoint, 'f')])).stdout).toBe('content');
+      expect(
+        mountTable()
+          .split('\n')
+          .filter((line) => line.includes(` ${dead.mountPoint} `)),
+      ).toHaveLength(1);
+    });
+
+    test('is cleared also where its record is lost', async () => {
+      const dead = await killed();
+      const next = await mountLiteral({ transport, root: ROOT, place: dead.mountPoint });
+      expect((await run('cat', [path.join(next.mountPoint, 'f')])).stdout).toBe('content');
+    });
+
+    test('is not taken for dead while its server is only stopped, and looking does not hang (F27)', async () => {
+      const stopped = await mountLiteral({ transport, root: ROOT });
+      stopped.kill('SIGSTOP');
+      for (const runtimeDir of [path.join(stopped.folder, 'run'), path.join(stopped.folder, 'elsewhere')]) {
+        expect(
+          await refusedMount({ transport, root: ROOT, place: stopped.mountPoint, options: { runtimeDir } }),
+        ).toMatch(/^ERR_MOUNT_POINT_BUSY .* is in use: peel:test\/literal \(fuse.peel\)/);
+      }
+      stopped.kill('SIGCONT');
+      expect((await run('cat', [path.join(stopped.mountPoint, 'f')])).stdout).toBe('content');
+    });
+  },
+);
+
+describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)('a mount is refused (%s)', (transport) => {
+  const refusal = (request: Omit<MountRequest, 'root'>) =>
+    refusedMount({ transport, root: ROOT, ...request });
 
   test('where the mount point is missing, or lies below a file', async () => {
     const folder = temporaryFolder();
@@ -230,12 +239,12 @@ describe.skipIf(whyNoMounts() !== undefined)('a mount is refused', () => {
     const place = temporaryFolder();
     writeFileSync(path.join(place, 'file'), '');
     expect(await refusal({ place })).toMatch(/^ERR_MOUNT_POINT_BUSY .* is not empty: -o nonempty/);
-    const mounted = await mountLiteral({ root: ROOT, place, options: { nonEmpty: true } });
+    const mounted = await mountLiteral({ transport, root: ROOT, place, options: { nonEmpty: true } });
     expect(readFileSync(path.join(mounted.mountPoint, 'f'), 'utf8')).toBe('content');
   });
 
   test('where another of ours is mounted (F47), and the first goes on', async () => {
-    const first = await mountLiteral({ root: ROOT });
+    const first = await mountLiteral({ transport, root: ROOT });
     expect(await refusal({ place: first.mountPoint })).toMatch(/^ERR_MOUNT_POINT_BUSY .* is mounted there/);
     expect((await run('cat', [path.join(first.mountPoint, 'f')])).stdout).toBe('content');
   });
@@ -289,6 +298,7 @@ describe.skipIf(whyNoMounts() !== undefined)('a mount is refused', () => {
     ];
     expect(
       await refusedMount({
+        transport,
         root: ROOT,
         place,
         isForAll: true,
@@ -299,27 +309,36 @@ describe.skipIf(whyNoMounts() !== undefined)('a mount is refused', () => {
   });
 });
 
-describe.skipIf(whyNoMounts() !== undefined)('a mount without a place of its own', () => {
-  test('gets a folder below the runtime folder, which goes with it', async () => {
-    const mounted = await mountLiteral({ root: ROOT, place: '', name: '127.0.0.1:5000/debian-python:12' });
-    expect(path.relative(mounted.folder, mounted.mountPoint)).toBe('run/mnt/debian-python-12-000000000000');
-    expect(readFileSync(path.join(mounted.mountPoint, 'f'), 'utf8')).toBe('content');
-    const second = await mountLiteral({
-      root: ROOT,
-      place: '',
-      name: '127.0.0.1:5000/debian-python:12',
-      options: { runtimeDir: path.join(mounted.folder, 'run') },
+describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)(
+  'a mount without a place of its own (%s)',
+  (transport) => {
+    test('gets a folder below the runtime folder, which goes with it', async () => {
+      const mounted = await mountLiteral({
+        transport,
+        root: ROOT,
+        place: '',
+        name: '127.0.0.1:5000/debian-python:12',
+      });
+      expect(path.relative(mounted.folder, mounted.mountPoint)).toBe('run/mnt/debian-python-12-000000000000');
+      expect(readFileSync(path.join(mounted.mountPoint, 'f'), 'utf8')).toBe('content');
+      const second = await mountLiteral({
+        transport,
+        root: ROOT,
+        place: '',
+        name: '127.0.0.1:5000/debian-python:12',
+        options: { runtimeDir: path.join(mounted.folder, 'run') },
+      });
+      expect(second.mountPoint).toBe(`${mounted.mountPoint}.1`);
+      for (const each of [mounted, second]) {
+        each.kill('SIGTERM');
+        await each.exited;
+        expect(existsSync(each.mountPoint)).toBe(false);
+      }
     });
-    expect(second.mountPoint).toBe(`${mounted.mountPoint}.1`);
-    for (const each of [mounted, second]) {
-      each.kill('SIGTERM');
-      await each.exited;
-      expect(existsSync(each.mountPoint)).toBe(false);
-    }
-  });
 
-  test('a name made of dots and slashes stays below the runtime folder', async () => {
-    const mounted = await mountLiteral({ root: ROOT, place: '', name: 'oci:/a/../../..' });
-    expect(path.dirname(mounted.mountPoint)).toBe(path.join(mounted.folder, 'run/mnt'));
-  });
-});
+    test('a name made of dots and slashes stays below the runtime folder', async () => {
+      const mounted = await mountLiteral({ transport, root: ROOT, place: '', name: 'oci:/a/../../..' });
+      expect(path.dirname(mounted.mountPoint)).toBe(path.join(mounted.folder, 'run/mnt'));
+    });
+  },
+);
