@@ -1,5 +1,4 @@
 /** What every reader of a TOC relies on (`toc.ts`), checked where a TOC comes from a file. */
-
 import { isDigest } from '../units.ts';
 import { StoredFormError } from './byte-reader.ts';
 import type { Entry, Toc } from './toc.ts';

@@ -1,5 +1,4 @@
 /** `peel inspect`: what an image is and what it runs, from manifest and configuration; no layer is read. */
-
 import type { Image } from '../../image.ts';
 import { formatPlatform } from '../../reference/platform.ts';
 import { defineCommand } from '../command.ts';
