@@ -88,9 +88,9 @@ r = [names, open(m + b"\\xff").read(), open(m + b"a\\xfe/b").read(), os.readlink
   });
 
   test('times have their nanoseconds, also before 1970', async () => {
-    expect(await ask('r = [os.lstat(m + n).st_mtime_ns for n in (b"precise", b"before-1970")]')).toEqual([
-      1_500_000_000_123_456_789, -86_399_999_999_999,
-    ]);
+    expect(await ask('r = [str(os.lstat(m + n).st_mtime_ns) for n in (b"precise", b"before-1970")]')).toEqual(
+      ['1500000000123456789', '-86399999999999'],
+    );
   });
 
   test('the largest device numbers come through', async () => {

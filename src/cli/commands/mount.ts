@@ -8,9 +8,15 @@ import { EXIT_STATUS_OF, PeelError, systemCodeOf } from '../../errors.ts';
 import type { SymlinkPolicy } from '../../filesystem/filesystem.ts';
 import { mountInBackground, ReadyPipe } from '../../fuse/background.ts';
 import { isDead } from '../../fuse/dead-mounts.ts';
-import { LOG_FOLDER, openRuntimeDir, readRecords } from '../../fuse/mount-records.ts';
+import {
+  LOG_FOLDER,
+  openRuntimeDir,
+  readRecords,
+  removeLogsOfDeadServers,
+} from '../../fuse/mount-records.ts';
 import { MOUNT_TYPE, readMountTable } from '../../fuse/mount-table.ts';
 import { listenForInterruption, serve } from '../../fuse/serve.ts';
+import { TRANSPORT_NAMES, TRANSPORTS, type TransportName } from '../../fuse/transports.ts';
 import { configureLog } from '../../log.ts';
 import { type MountedImage, type MountImageOptions, mountImage } from '../../mount.ts';
 import { type Context, defineCommand } from '../command.ts';
@@ -18,6 +24,8 @@ import { EntryWriter } from '../json-output.ts';
 import { parseMountOptions } from '../mount-options.ts';
 import { quoteText } from '../quote.ts';
 import { formatTable } from '../table.ts';
+
+const DEFAULT_TRANSPORT: TransportName = 'fuse-native';
 
 const OPTIONS = {
   foreground: { type: 'boolean', short: 'f', summary: 'stay in the foreground, log to standard error' },
@@ -43,12 +51,25 @@ const OPTIONS = {
     value: 'S',
     summary: 'seconds until a read without bytes ends with EIO; 0 waits for ever (default: 60)',
   },
+  transport: {
+    type: 'string',
+    value: 'native|fuse-native',
+    summary: `how the kernel is answered: by native threads, or through libfuse 2 (default: ${DEFAULT_TRANSPORT})`,
+  },
+  watchdog: {
+    type: 'string',
+    value: 'S',
+    summary: 'native: seconds without a sign of life until the mount is cut off; 0 never (default: 90)',
+  },
 } as const;
 
 type MountContext = Context<typeof OPTIONS>;
 
 const DEFAULT_TIMEOUT_S = 30;
 const DEFAULT_READ_TIMEOUT_S = 60;
+const DEFAULT_WATCHDOG_S = 90;
+/** The watchdog is a guard against what never ends by itself. */
+const MAX_WATCHDOG_S = 24 * 60 * 60;
 /** A read ends at the latest so long after its deadline. */
 const BACKSTOP_MS = 1000;
 /** setTimeout takes 31 bits of milliseconds. */
@@ -89,12 +110,22 @@ async function readOptions(context: MountContext): Promise<MountOptions> {
   if (symlinks !== 'raw' && symlinks !== 'contain') {
     throw new PeelError('ERR_USAGE', `--symlinks: '${symlinks}' is neither raw nor contain`);
   }
+  const transport = TRANSPORT_NAMES.find((name) => name === (flags.transport ?? DEFAULT_TRANSPORT));
+  if (transport === undefined) {
+    throw new PeelError('ERR_USAGE', `--transport: '${flags.transport}' is neither native nor fuse-native`);
+  }
+  const watchdog = seconds(flags.watchdog, '--watchdog', DEFAULT_WATCHDOG_S, 0);
+  if (watchdog > MAX_WATCHDOG_S) {
+    throw new PeelError('ERR_USAGE', `--watchdog: ${watchdog} s is more than a day, ${MAX_WATCHDOG_S} s`);
+  }
   return {
     timeoutMs: seconds(flags.timeout, '--timeout', DEFAULT_TIMEOUT_S, 1) * 1000,
     mount: {
       ...parseMountOptions(flags.option),
       symlinks: symlinks satisfies SymlinkPolicy,
       readTimeoutMs: seconds(flags['read-timeout'], '--read-timeout', DEFAULT_READ_TIMEOUT_S, 0) * 1000,
+      transport: TRANSPORTS[transport],
+      watchdogMs: watchdog * 1000,
       runtimeDir: await openRuntimeDir(context.env),
       outside: [settings.cacheDir, settings.authfile, settings.tlsCa].filter((file) => file !== undefined),
     },
@@ -172,6 +203,7 @@ async function serveInBackground(
 ): Promise<number> {
   const folder = path.join(options.mount.runtimeDir, LOG_FOLDER);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  removeLogsOfDeadServers(options.mount.runtimeDir);
   const logFile = path.join(folder, `mount-${process.pid}.log`);
   configureLog(context.settings.logLevel ?? 'warn', logFile);
   try {
@@ -179,7 +211,8 @@ async function serveInBackground(
     const mounted = await openAndMount(context, name, place, { ...options.mount, logFile, onPrepared });
     const served = serve(mounted, { signals: process, tell: () => undefined });
     context.progress.clear();
-    pipe.ready(mounted.mountPoint);
+    // Whoever started this was killed meanwhile: what it cannot tell of must not stay mounted.
+    if (!pipe.ready(mounted.mountPoint)) await mounted.unmount({ lazy: true });
     await served;
     rmSync(logFile, { force: true });
     return 0;
