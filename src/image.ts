@@ -17,6 +17,7 @@ import { CacheDir, type CacheLimits, openCacheDir } from './blob/cache-dir.ts';
 import { LayerReader } from './blob/layer-reader.ts';
 import { MemoryCache } from './blob/memory-cache.ts';
 import type { SpanCache } from './blob/span-cache.ts';
+import { readWholeBlob } from './blob/whole-blob.ts';
 import { isPeelError, PeelError } from './errors.ts';
 import type { SpanWatcher } from './filesystem/contents.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
@@ -36,7 +37,7 @@ import { mergeLayers } from './tree/merge.ts';
 import type { Node, Tree } from './tree/node.ts';
 import { type StoredTree, TreeStore, treeKey } from './tree/stored-tree.ts';
 import { mergeUpperLayers } from './tree/upper-layers.ts';
-import { type ByteString, compressed, type Digest, uncompressed } from './units.ts';
+import { type ByteString, type Digest, uncompressed } from './units.ts';
 
 /** `filesystemFor` merges the upper layers anew for each layer that it takes on; with more entries it takes all. */
 const MAX_TRIED_ENTRIES = 500_000;
@@ -200,11 +201,11 @@ export class Image {
   }
 
   /**
-   * A file system in which `path`, links followed, is what the whole image has there; it may know of nothing
+   * A file system in which `name`, links followed, is what the whole image has there; it may know of nothing
    * else. Where the image is not indexed yet, layers are read from the top until the answer is certain.
    */
-  async filesystemFor(path: ByteString): Promise<FileSystem> {
-    return (await this.#upperFilesystemFor(path)) ?? this.filesystem();
+  async filesystemFor(name: ByteString): Promise<FileSystem> {
+    return (await this.#upperFilesystemFor(name)) ?? this.filesystem();
   }
 
   /** One layer alone, as if the image had no other (0 = lowest). */
@@ -255,7 +256,7 @@ export class Image {
     await this.#cache.close();
   }
 
-  async #upperFilesystemFor(path: ByteString): Promise<FileSystem | undefined> {
+  async #upperFilesystemFor(name: ByteString): Promise<FileSystem | undefined> {
     if ((await this.#loadTree()) !== undefined) return undefined;
     const entries: (readonly Entry[])[] = this.layers.map(() => []);
     let merged = 0;
@@ -267,7 +268,7 @@ export class Image {
       const tree = mergeUpperLayers(entries, lowest);
       if (tree === undefined) continue;
       const filesystem = this.#filesystemOver(tree);
-      if (resolves(filesystem, path)) return filesystem;
+      if (resolves(filesystem, name)) return filesystem;
     }
     return undefined;
   }
@@ -377,7 +378,7 @@ export class Image {
     try {
       const started = performance.now();
       report(0, false);
-      const blob = wholeBlob(this.#openBlob(layer), signal);
+      const blob = readWholeBlob(this.#openBlob(layer), signal);
       const onProgress = (bytes: number): void => report(bytes, false);
       const built = await buildToc(blob, { digest, size, diffID }, { signal, onProgress });
       for (const warning of built.toc.warnings) log().warn({ image: this.name, layer: digest }, warning);
@@ -419,20 +420,15 @@ function tell(watcher: SpanWatcher, { indices, spans, toc }: OpenLayer): void {
   }
 }
 
-function resolves(filesystem: FileSystem, path: ByteString): boolean {
+function resolves(filesystem: FileSystem, name: ByteString): boolean {
   try {
-    filesystem.resolve(path, { follow: true });
+    filesystem.resolve(name, { follow: true });
     return true;
   } catch (error) {
     // Not there, as far as these layers know.
     if (isPeelError(error)) return false;
     throw error;
   }
-}
-
-async function* wholeBlob(blob: BlobSource, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  if (blob.size === 0) return;
-  yield* blob.fetch({ start: compressed(0), end: compressed(blob.size) }, signal);
 }
 
 /** The value under `key`, made on first use; a failure is forgotten, so that the next use tries again. */

@@ -9,6 +9,8 @@ export interface RangeSource {
   readonly digest: Digest;
   /** Of the whole blob, bytes. */
   readonly size: number;
+  /** Was seen to read each range from the beginning of the blob: parts are no cheaper than the whole. */
+  readonly ignoresRanges?: boolean;
   /**
    * Streams the bytes of `range`, which lies inside the blob and is not empty. Exactly `end - start` bytes
    * come, or the iteration throws a PeelError; the bytes are not verified. Ending the iteration early or

@@ -15,6 +15,7 @@ export interface StoredDocument {
 export interface BlobSource {
   readonly digest: Digest;
   readonly size: number;
+  readonly ignoresRanges?: boolean;
   fetch(range: CompressedRange, signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
 

@@ -113,6 +113,7 @@ async function openBody(
     const plan = planBody(answer, wanted, doing, client.secrets);
     if (plan.isWholeInstead) {
       host.noteRangesIgnored();
+      client.ignoresRanges = true;
     }
     return {
       host,

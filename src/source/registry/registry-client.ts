@@ -36,6 +36,8 @@ const EXPIRED_STATUSES: ReadonlySet<number> = new Set([400, 401, 403, 404, 410])
 export class RegistryClient {
   readonly counters: Counters = { requests: 0, bytesFetched: 0 };
   readonly secrets = new Secrets();
+  /** A host was seen to send whole blobs where a part was asked for. */
+  ignoresRanges = false;
   readonly #reference: RegistryReference;
   readonly #options: RegistryOptions;
   readonly #limits: Limits;

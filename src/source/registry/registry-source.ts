@@ -87,9 +87,13 @@ class RegistrySource implements ImageSource {
   }
 
   openBlob(descriptor: Descriptor): BlobSource {
+    const client = this.#client;
     return {
       digest: descriptor.digest,
       size: descriptor.size,
+      get ignoresRanges() {
+        return client.ignoresRanges;
+      },
       fetch: (range, signal) => this.#fetch(descriptor, range, signal),
     };
   }
