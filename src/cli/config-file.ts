@@ -3,24 +3,18 @@
  * command has. A key that is not one of them, or a value of the wrong kind, is an error that names it:
  * a setting that is silently ignored is worse than one that is refused.
  */
-import { readFile } from 'node:fs/promises';
-import { PeelError, systemCodeOf } from '../errors.ts';
+import { PeelError } from '../errors.ts';
+import { readSmallFile } from '../source/registry/small-file.ts';
 import type { OptionValues } from './arguments.ts';
 import { GLOBAL_NAMES, GLOBAL_OPTIONS, type GlobalName } from './global-options.ts';
 import { nearest } from './suggest.ts';
 
+const MAX_CONFIG_FILE_BYTES = 1024 * 1024;
+
 /** The values that `file` sets; none where there is no such file. @throws PeelError ERR_USAGE where it is malformed. */
 export async function readConfigFile(file: string): Promise<OptionValues> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    const code = systemCodeOf(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return new Map();
-    throw new PeelError('ERR_USAGE', `configuration ${file}: cannot be read (${code ?? String(error)})`, {
-      cause: error,
-    });
-  }
+  const text = await readSmallFile(file, MAX_CONFIG_FILE_BYTES);
+  if (text === undefined) return new Map();
   return parseConfig(text, file);
 }
 

@@ -52,9 +52,12 @@ export class ReadyPipe {
     this.#send({ state: 'prepared' });
   }
 
-  ready(mountPoint: string): void {
+  /** False where the parent has gone without a word: nobody knows of the mount. */
+  ready(mountPoint: string): boolean {
     this.#send({ state: 'ready', mountPoint });
+    const isTold = this.#isOpen;
     this.#close();
+    return isTold;
   }
 
   failed(error: unknown): void {

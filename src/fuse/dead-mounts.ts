@@ -3,10 +3,9 @@
  * from living ones without a call that could hang in this process (a stopped server answers nobody).
  */
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync, statSync } from 'node:fs';
-import path from 'node:path';
+import { readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs';
 import { log } from '../log.ts';
-import { isServerAlive, LOG_FOLDER, type MountRecord, removeRecord } from './mount-records.ts';
+import { isServerAlive, type MountRecord, removeLogsOfDeadServers, removeRecord } from './mount-records.ts';
 import { MOUNT_TYPE, type MountEntry, mountAt } from './mount-table.ts';
 import { unmountPath } from './unmount.ts';
 
@@ -65,13 +64,6 @@ export async function isDead(entry: MountEntry, records: readonly MountRecord[])
   return answersNotConnected(entry.mountPoint);
 }
 
-/** What a server wrote may say why it died, and stays; nothing written says nothing. */
-function removeEmptyLog(record: MountRecord, runtimeDir: string): void {
-  const { log: file } = record;
-  if (file === undefined || path.dirname(file) !== path.join(runtimeDir, LOG_FOLDER)) return;
-  if (statSync(file, { throwIfNoEntry: false })?.size === 0) rmSync(file, { force: true });
-}
-
 /** Detaches a dead mount and removes what its server left behind. */
 export async function clearDeadMount(
   entry: MountEntry,
@@ -83,7 +75,7 @@ export async function clearDeadMount(
   const record = records.find((candidate) => candidate.mountPoint === entry.mountPoint);
   if (record === undefined || isServerAlive(record)) return;
   removeRecord(runtimeDir, entry.mountPoint);
-  removeEmptyLog(record, runtimeDir);
+  removeLogsOfDeadServers(runtimeDir);
   if (record.ownsMountPoint && mountAt(entry.mountPoint) === undefined) {
     try {
       rmdirSync(entry.mountPoint);

@@ -4,7 +4,16 @@
  * A record is a hint: the kernel's mount table decides what is mounted.
  */
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PeelError, systemCodeOf } from '../errors.ts';
@@ -141,4 +150,16 @@ export function startTicksOf(pid: number): string | undefined {
 
 export function isServerAlive(record: MountRecord): boolean {
   return record.startTicks !== '' && startTicksOf(record.pid) === record.startTicks;
+}
+
+/** Empty ones: servers that were killed could not remove them. What was written may say why one died, and stays. */
+export function removeLogsOfDeadServers(runtimeDir: string): void {
+  const folder = path.join(runtimeDir, LOG_FOLDER);
+  const names = existsSync(folder) ? readdirSync(folder) : [];
+  for (const name of names) {
+    const pid = /^mount-(\d+)\.log$/.exec(name)?.[1];
+    if (pid === undefined || startTicksOf(Number(pid)) !== undefined) continue;
+    const file = path.join(folder, name);
+    if (lstatSync(file, { throwIfNoEntry: false })?.size === 0) rmSync(file, { force: true });
+  }
 }

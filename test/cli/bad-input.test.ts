@@ -2,6 +2,7 @@
  * What users meet when something is wrong: each case with its message on one line and its exit status (CLI
  * contract: 2 usage, 3 not found, 4 authentication, 5 registry or network, 6 digest mismatch, 7 unsupported).
  */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
@@ -108,6 +109,15 @@ describe('the command line', () => {
       2,
       message,
     );
+  });
+
+  test('a FIFO in the place of the configuration is refused, not waited for', async () => {
+    const folder = path.join(user.work, 'fifo-config');
+    mkdirSync(path.join(folder, 'peel'), { recursive: true });
+    execFileSync('mkfifo', [path.join(folder, 'peel', 'config.json')], { timeout: 10_000 });
+    const run = await user.run(['ls', image], { env: { XDG_CONFIG_HOME: folder } });
+    expect(run.status).toBe(2);
+    expect(run.stderr).toMatch(/config\.json: it is not a regular file/u);
   });
 
   test('a configuration with an unknown key is refused by name', async () => {

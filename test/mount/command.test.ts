@@ -1,5 +1,5 @@
 /** `peel mount`, `peel umount` and `peel doctor` as a user runs them, on a layout made for the test. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -230,6 +230,33 @@ kill $!; wait $! || exit 8; cat errors`;
     expect(stdout).toMatch(/\npeel: warning: statistics: \{.*"requests":\{/);
     expect(stdout).not.toContain('Debugger');
     expect(status).toBe(0);
+  });
+
+  test('whose command is killed before it answers leaves no mount, process or file', async () => {
+    // As soon as the background process is there: it is still starting.
+    const script = `"$@" & parent=$!
+until [ -n "$child" ]; do child=$(cat /proc/$parent/task/$parent/children) || exit 9; done
+kill -9 $parent; wait $parent; echo $child`;
+    const { stdout } = await peel(['mount', `oci:${layout}`, place], {
+      wrapper: ['bash', '-c', script, 'bash'],
+    });
+    const child = Number(stdout);
+    expect(child).toBeGreaterThan(1);
+    pids.add(child);
+    await expect.poll(() => isRunning(child), { timeout: 15_000 }).toBe(false);
+    expect(isMounted(place)).toBe(false);
+    expect(runtimeFiles()).toEqual([]);
+  });
+
+  test('removes the empty logs of servers that were killed, and keeps those that say something', async () => {
+    const folder = path.join(home, 'run/peel/log');
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    writeFileSync(path.join(folder, 'mount-4194305.log'), '');
+    writeFileSync(path.join(folder, 'mount-4194306.log'), 'why');
+    writeFileSync(path.join(folder, 'notes'), '');
+    await peel(['mount', `oci:${layout}`, place]);
+    await peel(['umount', place]);
+    await expect.poll(runtimeFiles, { timeout: 5000 }).toEqual(['mount-4194306.log', 'notes']);
   });
 
   test('that cannot say where it is fails and leaves no mount', async () => {
