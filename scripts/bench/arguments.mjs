@@ -9,6 +9,7 @@ export const USAGE = `Usage: npm run bench -- [--runs N] [--only GROUP[,GROUP...
   --runs N             rounds of each measurement; the median is shown (default: 5)
   --only GROUP,...     ${GROUPS.join(', ')} (default: all)
   --column NAME=FLAGS  one more column of the metadata and data tables: peel mounted with these flags
+                       (with \`passthrough\` in its name it has that bar of sequential reads)
   --write              puts the tables and plots of the groups that ran into docs/BENCHMARKS.md
 
 PEEL_BENCH_DIR names a folder on the disk to measure on (default: /var/tmp).

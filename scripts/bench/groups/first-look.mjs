@@ -43,10 +43,16 @@ export async function measureFirstLook({ scratch, runs, base }) {
     ]);
   const plotOf = ({ figures }, title) => ({
     title,
-    rows: figures.map(({ name, series, seconds, ratio }) => ({
-      label: name,
-      bars: [{ series, value: seconds, text: `${digits(seconds)} s (${times(ratio)})` }],
-    })),
+    rows: [
+      {
+        label: 'seconds',
+        bars: figures.map(({ name, seconds, ratio }) => ({
+          series: name,
+          value: seconds,
+          text: `${digits(seconds)} (${times(ratio)})`,
+        })),
+      },
+    ],
   });
   return {
     title: 'First look',
@@ -92,9 +98,8 @@ async function measureThrough(scratch, runs, line, repository) {
   const rounds = await interleaved(runs, contestants);
 
   const pulls = (rounds[PULL] ?? []).map((round) => round.first.seconds);
-  const figure = (name, series, results) => ({
+  const figure = (name, results) => ({
     name,
-    series,
     seconds: median(results.map((result) => result.seconds)),
     ratio: medianRatio(
       results.map((result) => result.seconds),
@@ -102,29 +107,12 @@ async function measureThrough(scratch, runs, line, repository) {
     ),
     bytes: median(results.map((result) => result.bytes)),
   });
-  const figures = Object.keys(JOBS).flatMap((name) => {
-    const results = rounds[name] ?? [];
-    return [
-      figure(
-        `${name}, first time`,
-        'peel, first time',
-        results.map((round) => round.first),
-      ),
-      figure(
-        `${name}, index at hand`,
-        'peel, index at hand',
-        results.map((round) => round.indexed),
-      ),
-    ];
-  });
-  figures.push(
-    figure(
-      PULL,
-      PULL,
-      (rounds[PULL] ?? []).map((round) => round.first),
-    ),
-  );
-  return { figures };
+  const of = (name, when) => (rounds[name] ?? []).map((round) => round[when]);
+  const figures = Object.keys(JOBS).flatMap((name) => [
+    figure(`peel ${name}, first time`, of(name, 'first')),
+    figure(`peel ${name}, index at hand`, of(name, 'indexed')),
+  ]);
+  return { figures: [...figures, figure(PULL, of(PULL, 'first'))] };
 }
 
 /** @returns {Promise<{seconds: number, bytes: number}>} at the first byte that the command writes */
