@@ -22,7 +22,7 @@ import { isPeelError, PeelError } from './errors.ts';
 import type { SpanWatcher } from './filesystem/contents.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
 import { buildToc } from './layer/build-toc.ts';
-import type { Entry, Toc } from './layer/toc.ts';
+import type { Entry, Toc, TocIndex } from './layer/toc.ts';
 import { type StoredToc, TocStore } from './layer/toc-store.ts';
 import { log } from './log.ts';
 import type { Descriptor } from './reference/descriptor.ts';
@@ -79,7 +79,7 @@ export interface ImageLayer {
 interface OpenLayer {
   readonly reader: LayerReader;
   readonly spans: SpanCache;
-  readonly toc: Toc;
+  readonly toc: TocIndex;
   /** Where it stands in the image: more than once where the manifest repeats it. */
   readonly indices: readonly number[];
 }
@@ -137,6 +137,8 @@ export class Image {
   readonly #closing = new AbortController();
   /** By digest: a layer that stands twice in the manifest is one layer (E147). */
   readonly #tocs = new Map<Digest, Promise<StoredToc>>();
+  /** What readers work with: without entries, where it comes from the disk. */
+  readonly #indexes = new Map<Digest, Promise<StoredToc<TocIndex>>>();
   readonly #readers = new Map<Digest, Promise<OpenLayer>>();
   /** The readers that have come about. */
   readonly #opened: OpenLayer[] = [];
@@ -239,6 +241,21 @@ export class Image {
     return spans.cachedBytes({ start: content.dataOffset, end: uncompressed(content.dataOffset + length) });
   }
 
+  /**
+   * For an image that stays open: sees to it that every layer can be read (its TOC may have been evicted while the
+   * tree was kept), and lets go of what only the merge needed. Where tree and TOCs are in the cache, the heap then
+   * does not grow with the entries of the image.
+   */
+  async prepareReads(): Promise<void> {
+    await Promise.all(this.layers.map((_, layer) => this.#openIndex(layer)));
+    for (const [digest, pending] of this.#tocs) {
+      const toc = await pending;
+      if ((await this.#indexes.get(digest)) === toc) continue;
+      this.#tocs.delete(digest);
+      await toc.close();
+    }
+  }
+
   /** Ends what is under way, closes files and connections. Idempotent. */
   async close(): Promise<void> {
     this.#closing.abort(new PeelError('ERR_INTERRUPTED', `${this.name} was closed`));
@@ -248,10 +265,11 @@ export class Image {
       await opened.value.reader.close();
       await opened.value.spans.close();
     }
-    const tocs = await Promise.allSettled(this.#tocs.values());
+    const tocs = await Promise.allSettled([...this.#tocs.values(), ...this.#indexes.values()]);
     for (const toc of tocs) if (toc.status === 'fulfilled') await toc.value.close();
     this.#readers.clear();
     this.#tocs.clear();
+    this.#indexes.clear();
     await this.#source.close();
     await this.#cache.close();
   }
@@ -329,7 +347,7 @@ export class Image {
   async #openReader(layer: number): Promise<OpenLayer> {
     this.#closing.signal.throwIfAborted();
     return once(this.#readers, this.#layerAt(layer).descriptor.digest, async () => {
-      const stored = await this.#openToc(layer);
+      const stored = await this.#openIndex(layer);
       const spans = this.#cache.openSpanCache(stored.toc);
       const { readDeadlineMs } = this.#options;
       const reader = new LayerReader({
@@ -349,15 +367,35 @@ export class Image {
     });
   }
 
-  /** From the cache, or by indexing. It must be of this very image: same size, same diffID (E144, E145). */
-  async #openToc(layer: number): Promise<StoredToc> {
+  /** From the cache, or by indexing. */
+  #openToc(layer: number): Promise<StoredToc> {
+    const { digest } = this.#layerAt(layer).descriptor;
+    return this.#openOf(
+      this.#tocs,
+      layer,
+      async () => (await this.#tocStore.load(digest)) ?? this.#indexLayer(layer),
+    );
+  }
+
+  /** The same without entries where the cache has it. */
+  #openIndex(layer: number): Promise<StoredToc<TocIndex>> {
+    const { digest } = this.#layerAt(layer).descriptor;
+    return this.#openOf(
+      this.#indexes,
+      layer,
+      async () => (await this.#tocStore.loadIndex(digest)) ?? this.#openToc(layer),
+    );
+  }
+
+  /** Opened once. It must be of this very image: same size, same diffID (E144, E145). */
+  async #openOf<Part extends TocIndex>(
+    opened: Map<Digest, Promise<StoredToc<Part>>>,
+    layer: number,
+    open: () => Promise<StoredToc<Part>>,
+  ): Promise<StoredToc<Part>> {
     this.#closing.signal.throwIfAborted();
     const { descriptor, diffID } = this.#layerAt(layer);
-    const stored = await once(
-      this.#tocs,
-      descriptor.digest,
-      async () => (await this.#tocStore.load(descriptor.digest)) ?? this.#indexLayer(layer),
-    );
+    const stored = await once(opened, descriptor.digest, open);
     const { toc } = stored;
     if (toc.diffID === diffID && toc.compressedSize === descriptor.size) return stored;
     throw new PeelError(

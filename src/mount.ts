@@ -22,6 +22,8 @@ export interface MountableImage {
   /** Of the manifest: the image that is shown, whatever the tag says later. */
   readonly digest: string;
   filesystem(): Promise<FileSystem>;
+  /** Sees to it that every layer can be read, and lets go of what only the file system's making needed. */
+  prepareReads?(): Promise<void>;
   /** Reads credentials again. */
   reload?(): Promise<void> | void;
   stats?(): object;
@@ -98,6 +100,7 @@ export async function mountImage(
   // Before the layers are indexed, which may take long, and again after.
   if (place !== undefined && !isHanded) await prepareMountPoint(place, mountPointOptions);
   const filesystem = (await image.filesystem()).withSymlinks(options.symlinks ?? 'raw');
+  await image.prepareReads?.();
   options.onPrepared?.();
 
   const ownMountPoint = place === undefined ? makeMountPoint(options.runtimeDir, image) : undefined;

@@ -4,7 +4,7 @@
  * a whole layer (zstd with a single frame).
  */
 import { PeelError } from '../errors.ts';
-import type { Checkpoint, Toc } from '../layer/toc.ts';
+import type { Checkpoint, TocIndex } from '../layer/toc.ts';
 import { log } from '../log.ts';
 import { createSpanDecoder, type SpanDecoder } from '../native.ts';
 import { type CompressedOffset, compressed } from '../units.ts';
@@ -12,7 +12,7 @@ import { spanAt, spanOf } from './plan.ts';
 
 /** The TOC of a layer and the windows of its checkpoints: the `StoredToc` of src/layer/ is one. */
 export interface LayerIndex {
-  readonly toc: Toc;
+  readonly toc: TocIndex;
   /** The packed window of a checkpoint; undefined where it has none. Rejects where it is damaged. */
   readWindow(checkpoint: number): Promise<Buffer | undefined>;
 }
@@ -38,7 +38,7 @@ const MAX_OUTPUT_BYTES = 8 * 1024 * 1024;
 const NO_INPUT = Buffer.alloc(0);
 
 export class DecodeRun {
-  readonly #toc: Toc;
+  readonly #toc: TocIndex;
   readonly #decoder: SpanDecoder;
   #fedTo: CompressedOffset;
   #nextSpan: number;
@@ -49,7 +49,7 @@ export class DecodeRun {
   #backlog: Uint8Array[] = [];
   #filled = 0;
 
-  constructor(toc: Toc, checkpoint: Checkpoint, decoder: SpanDecoder) {
+  constructor(toc: TocIndex, checkpoint: Checkpoint, decoder: SpanDecoder) {
     this.#toc = toc;
     this.#decoder = decoder;
     this.#fedTo = checkpoint.compressedOffset;

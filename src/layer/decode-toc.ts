@@ -8,7 +8,7 @@ import type { ByteString, Digest } from '../units.ts';
 import { compressed, uncompressed } from '../units.ts';
 import { ByteReader, StoredFormError } from './byte-reader.ts';
 import { MAX_PATH } from './clean-path.ts';
-import type { Checkpoint, Entry, Span, SparsePiece } from './toc.ts';
+import type { Checkpoint, Entry, Span, SparsePiece, TocIndex } from './toc.ts';
 import {
   COMPRESSIONS,
   ENTRY_TYPES,
@@ -28,10 +28,26 @@ import {
   TOC_VERSION,
   TYPE_BITS,
 } from './toc-format.ts';
-import { checkInvariants } from './toc-invariants.ts';
+import { checkEntries, checkIndex } from './toc-invariants.ts';
 
 /** @throws StoredFormError for anything but what `encodeToc` of this version writes. */
 export function decodeToc(file: Buffer): SealedToc {
+  const { sealed, xattrs, entries } = decodeSections(file);
+  const toc = { ...sealed.toc, entries: decodeEntries(entries, decodeXattrs(xattrs)) };
+  checkEntries(toc);
+  return { ...sealed, toc };
+}
+
+/** The same without the entries: nothing that grows with them is made. */
+export function decodeTocIndex(file: Buffer): SealedToc<TocIndex> {
+  return decodeSections(file).sealed;
+}
+
+function decodeSections(file: Buffer): {
+  sealed: SealedToc<TocIndex>;
+  xattrs: ByteReader;
+  entries: ByteReader;
+} {
   if (file.length < TOC_HEADER_BYTES + SHA256_BYTES) throw new StoredFormError('cut short');
   if (file.toString('latin1', 0, TOC_MAGIC.length) !== TOC_MAGIC) throw new StoredFormError('not a TOC');
   const version = file.readUInt32LE(8);
@@ -41,21 +57,11 @@ export function decodeToc(file: Buffer): SealedToc {
   if (!seal.equals(file.subarray(end))) throw new StoredFormError('its seal does not match');
 
   const [identity, spans, xattrs, entries] = sectionsOf(file, end);
-  const head = decodeIdentity(identity);
+  const { windowsDigest, ...head } = decodeIdentity(identity);
   const { checkpoints, windowDigests, spanList } = decodeSpans(spans);
-  const toc = {
-    digest: head.digest,
-    diffID: head.diffID,
-    compression: head.compression,
-    compressedSize: head.compressedSize,
-    uncompressedSize: head.uncompressedSize,
-    entries: decodeEntries(entries, decodeXattrs(xattrs)),
-    checkpoints,
-    spans: spanList,
-    warnings: head.warnings,
-  };
-  checkInvariants(toc);
-  return { toc, windowsDigest: head.windowsDigest, windowDigests };
+  const toc = { ...head, checkpoints, spans: spanList };
+  checkIndex(toc);
+  return { sealed: { toc, windowsDigest, windowDigests }, xattrs, entries };
 }
 
 function sectionsOf(file: Buffer, end: number): [ByteReader, ByteReader, ByteReader, ByteReader] {

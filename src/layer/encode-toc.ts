@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { ByteString } from '../units.ts';
 import { ByteWriter } from './byte-writer.ts';
-import type { Checkpoint, Entry, Span, Toc } from './toc.ts';
+import type { Checkpoint, Entry, Span, Toc, TocIndex } from './toc.ts';
 import {
   COMPRESSIONS,
   ENTRY_TYPES,
@@ -51,7 +51,7 @@ export function encodeToc(sealed: SealedToc): Buffer {
 }
 
 /** What stands in front of the windows in their file. */
-export function encodeWindowsHeader(sealed: SealedToc): Buffer {
+export function encodeWindowsHeader(sealed: SealedToc<TocIndex>): Buffer {
   const header = Buffer.alloc(WINDOWS_HEADER_BYTES);
   header.write(WINDOWS_MAGIC, 0, 'latin1');
   header.writeUInt32LE(TOC_VERSION, 8);

@@ -3,7 +3,7 @@
  * golden test fails when they change, and then `TOC_VERSION` must rise: a TOC of another version is rebuilt.
  */
 import type { Compression } from '../native.ts';
-import type { EntryType, Toc } from './toc.ts';
+import type { EntryType, Toc, TocIndex } from './toc.ts';
 
 export const TOC_VERSION = 1;
 
@@ -48,8 +48,8 @@ export const SMALLEST_CHECKPOINT = 5;
 export const SMALLEST_SPAN = 3 + SHA256_BYTES;
 
 /** A TOC with the sums that its file keeps of the windows file. */
-export interface SealedToc {
-  readonly toc: Toc;
+export interface SealedToc<Part extends TocIndex = Toc> {
+  readonly toc: Part;
   /** sha256 of the packed windows, back to back: names the one windows file that belongs to this TOC. */
   readonly windowsDigest: Buffer;
   /** By checkpoint; undefined for one without a window. */

@@ -1,18 +1,22 @@
 /** What every reader of a TOC relies on (`toc.ts`), checked where a TOC comes from a file. */
 import { isDigest } from '../units.ts';
 import { StoredFormError } from './byte-reader.ts';
-import type { Entry, Toc } from './toc.ts';
+import type { Entry, Toc, TocIndex } from './toc.ts';
 
 const MAX_BITS = 7;
 const MAX_MODE = 0o7777;
 const MAX_UINT32 = 2 ** 32 - 1;
 const NSEC_PER_SEC = 1_000_000_000;
 
-/** @throws StoredFormError naming the first one that is broken. */
-export function checkInvariants(toc: Toc): void {
+/** All but those of the entries. @throws StoredFormError naming the first one that is broken. */
+export function checkIndex(toc: TocIndex): void {
   check(isDigest(toc.digest) && isDigest(toc.diffID), 'digests are digests');
   checkCheckpoints(toc);
   checkSpans(toc);
+}
+
+/** @throws StoredFormError naming the first one that is broken. */
+export function checkEntries(toc: Toc): void {
   for (const entry of toc.entries) checkEntry(entry, toc.uncompressedSize);
 }
 
@@ -20,7 +24,7 @@ function check(holds: boolean, invariant: string): void {
   if (!holds) throw new StoredFormError(`broken: ${invariant}`);
 }
 
-function checkCheckpoints(toc: Toc): void {
+function checkCheckpoints(toc: TocIndex): void {
   for (const { compressedOffset, uncompressedOffset, bits, windowOffset, windowLength } of toc.checkpoints) {
     check(compressedOffset <= toc.compressedSize, 'checkpoints lie inside the blob');
     check(uncompressedOffset <= toc.uncompressedSize, 'checkpoints lie inside the tar');
@@ -29,7 +33,7 @@ function checkCheckpoints(toc: Toc): void {
   }
 }
 
-function checkSpans(toc: Toc): void {
+function checkSpans(toc: TocIndex): void {
   let end = 0;
   for (const span of toc.spans) {
     check(span.start === end && span.end > span.start, 'spans follow each other and hold something');

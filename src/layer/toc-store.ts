@@ -16,9 +16,9 @@ import { openOwnFile, READ_ONLY, readAt, readOwnFile } from '../storage/own-file
 import { prepareFolder, replaceFile, syncFolder } from '../storage/replace-file.ts';
 import type { Digest } from '../units.ts';
 import { StoredFormError } from './byte-reader.ts';
-import { decodeToc } from './decode-toc.ts';
+import { decodeToc, decodeTocIndex } from './decode-toc.ts';
 import { encodeToc, encodeWindowsHeader, sealToc } from './encode-toc.ts';
-import type { Toc } from './toc.ts';
+import type { Toc, TocIndex } from './toc.ts';
 import { type SealedToc, WINDOWS_HEADER_BYTES } from './toc-format.ts';
 
 /** Names in a layer's folder of the cache. */
@@ -28,9 +28,9 @@ export const WINDOWS_FILE = 'windows';
 /** Five million entries with long names stay below; a larger file is not read to find out what it is. */
 const MAX_TOC_BYTES = 1024 ** 3;
 
-/** A TOC with its windows at hand. */
-export interface StoredToc {
-  readonly toc: Toc;
+/** A TOC, or its index alone, with its windows at hand. */
+export interface StoredToc<Part extends TocIndex = Toc> {
+  readonly toc: Part;
   /**
    * The packed window of a checkpoint, verified; undefined for a checkpoint without one.
    * @throws PeelError ERR_CACHE where the file lost or changed it: the layer is then indexed again by the next
@@ -50,10 +50,22 @@ export class TocStore {
   }
 
   /** undefined where there is none that can be used; never fails. */
-  async load(digest: Digest): Promise<StoredToc | undefined> {
+  load(digest: Digest): Promise<StoredToc | undefined> {
+    return this.#load(digest, decodeToc);
+  }
+
+  /** The same without the entries: a mount keeps it for as long as it lives. */
+  loadIndex(digest: Digest): Promise<StoredToc<TocIndex> | undefined> {
+    return this.#load(digest, decodeTocIndex);
+  }
+
+  async #load<Part extends TocIndex>(
+    digest: Digest,
+    decode: (file: Buffer) => SealedToc<Part>,
+  ): Promise<StoredToc<Part> | undefined> {
     const folder = this.#directoryOf(digest);
     try {
-      const sealed = await loadToc(path.join(folder, TOC_FILE), digest);
+      const sealed = await loadToc(path.join(folder, TOC_FILE), digest, decode);
       if (sealed === undefined) return undefined;
       const windows = await openWindows(path.join(folder, WINDOWS_FILE), sealed);
       return new TocOnDisk(sealed, windows, folder);
@@ -90,16 +102,20 @@ export class TocStore {
   }
 }
 
-async function loadToc(file: string, digest: Digest): Promise<SealedToc | undefined> {
+async function loadToc<Part extends TocIndex>(
+  file: string,
+  digest: Digest,
+  decode: (file: Buffer) => SealedToc<Part>,
+): Promise<SealedToc<Part> | undefined> {
   const bytes = await readOwnFile(file, MAX_TOC_BYTES);
   if (bytes === undefined) return undefined;
-  const sealed = decodeToc(bytes);
+  const sealed = decode(bytes);
   if (sealed.toc.digest !== digest) throw new StoredFormError(`the TOC of layer ${sealed.toc.digest}`);
   return sealed;
 }
 
 /** Only the header is read: listing an image takes no window. */
-async function openWindows(file: string, sealed: SealedToc): Promise<FileHandle> {
+async function openWindows(file: string, sealed: SealedToc<TocIndex>): Promise<FileHandle> {
   const { handle, found } = await openOwnFile(file, READ_ONLY);
   try {
     const header = await readAt(handle, 0, WINDOWS_HEADER_BYTES);
@@ -117,14 +133,14 @@ async function openWindows(file: string, sealed: SealedToc): Promise<FileHandle>
   }
 }
 
-class TocOnDisk implements StoredToc {
-  readonly toc: Toc;
+class TocOnDisk<Part extends TocIndex> implements StoredToc<Part> {
+  readonly toc: Part;
   readonly #digests: SealedToc['windowDigests'];
   readonly #windows: FileHandle;
   readonly #folder: string;
   #closing: Promise<void> | undefined;
 
-  constructor(sealed: SealedToc, windows: FileHandle, folder: string) {
+  constructor(sealed: SealedToc<Part>, windows: FileHandle, folder: string) {
     this.toc = sealed.toc;
     this.#digests = sealed.windowDigests;
     this.#windows = windows;
@@ -187,7 +203,7 @@ class TocInMemory implements StoredToc {
   }
 }
 
-function checkpointOf(toc: Toc, index: number) {
+function checkpointOf(toc: TocIndex, index: number) {
   const checkpoint = toc.checkpoints[index];
   if (checkpoint === undefined) throw new RangeError(`no checkpoint ${index} of ${toc.checkpoints.length}`);
   return checkpoint;

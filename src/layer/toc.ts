@@ -72,7 +72,8 @@ export interface Span {
   readonly sha256: Buffer;
 }
 
-export interface Toc {
+/** A TOC without its entries: what reading the layer takes. */
+export interface TocIndex {
   /** Of the blob as stored. */
   readonly digest: Digest;
   /** Of the tar, trailing bytes included. */
@@ -80,9 +81,13 @@ export interface Toc {
   readonly compression: Compression;
   readonly compressedSize: number;
   readonly uncompressedSize: number;
-  readonly entries: readonly Entry[];
   readonly checkpoints: readonly Checkpoint[];
   readonly spans: readonly Span[];
   /** What the reader had to tolerate, one line each: trailing garbage, skipped entry types. */
   readonly warnings: readonly string[];
+}
+
+export interface Toc extends TocIndex {
+  /** In the order of the tar. */
+  readonly entries: readonly Entry[];
 }

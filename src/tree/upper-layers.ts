@@ -72,7 +72,7 @@ class KnownPaths {
       return true;
     }
     if (this.#directories.has(path)) return false;
-    if (type === 'hardlink' && !this.#others.has(cleanPath(target ?? ('' as ByteString)))) return false;
+    if (type === 'hardlink' && !this.#others.has(cleanPath(target ?? ''))) return false;
     this.#others.add(path);
     return true;
   }

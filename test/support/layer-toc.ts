@@ -1,7 +1,7 @@
 /** Layers of tests through the real scanner. */
 import type { LayerIndex } from '../../src/blob/decode-run.ts';
 import { type BuiltToc, buildToc } from '../../src/layer/build-toc.ts';
-import type { Entry } from '../../src/layer/toc.ts';
+import type { Entry, Toc } from '../../src/layer/toc.ts';
 import { sha256Digest } from './digests.ts';
 
 export async function* chunksOf(bytes: Uint8Array, size = 65_536): AsyncGenerator<Uint8Array> {
@@ -14,7 +14,7 @@ export function tocOfBlob(blob: Uint8Array, chunkSize?: number): Promise<BuiltTo
 }
 
 /** What readers of a layer's bytes want of its TOC. */
-export function layerIndexOf({ toc, windows }: BuiltToc): LayerIndex {
+export function layerIndexOf({ toc, windows }: BuiltToc): LayerIndex & { readonly toc: Toc } {
   return {
     toc,
     readWindow: async (checkpoint) => {
