@@ -42,6 +42,8 @@ export interface BuiltLiteral {
   readonly contents: Contents;
   /** Every read that reached the layers. */
   readonly reads: { layer: number; start: number; end: number }[];
+  /** The bytes of the one layer. */
+  readonly layer: Buffer;
 }
 
 export function buildLiteral(

@@ -110,5 +110,5 @@ export function buildLiteral(
       return layer.subarray(range.start, range.end);
     },
   };
-  return { tree: { root: rootNode, inodes: ino - 1, warnings: [] }, contents, reads };
+  return { tree: { root: rootNode, inodes: ino - 1, warnings: [] }, contents, reads, layer };
 }

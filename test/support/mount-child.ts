@@ -42,6 +42,8 @@ export interface MountRequest {
   readonly place?: string;
   readonly name?: string;
   readonly options?: Readonly<Record<string, unknown>>;
+  /** The layer also lies there as cached spans, all of them verified. */
+  readonly cached?: { readonly folder: string; readonly spanBytes: number };
   /** A program that runs the server: `['unshare', '-m', ...]`. */
   readonly wrapper?: readonly string[];
   /** The server runs as another user, who must be able to read the request. */
@@ -197,6 +199,8 @@ function startServer(request: MountRequest): MountChild {
       name: request.name ?? 'test/literal',
       root: request.root,
       transport: request.transport ?? 'native',
+      spansFolder: request.cached?.folder,
+      spanBytes: request.cached?.spanBytes,
       place: request.place === '' ? undefined : place,
       options: { runtimeDir: path.join(folder, 'run'), ...request.options },
     }),

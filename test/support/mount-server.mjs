@@ -1,6 +1,6 @@
 // Mounts a literal tree and serves it, as `peel mount -f` does an image: node mount-server.mjs REQUEST.json
 // Says `ready MOUNTPOINT`, or `failed CODE MESSAGE` and exits 1. Log records go to standard error.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { buildLiteral } from './literal-tree.mjs';
@@ -16,8 +16,39 @@ const transportOf = {
   'fuse-native': async () => (await load('fuse/fuse-native-transport.js')).fuseNativeTransport,
 };
 
+function writeSpans(folder, layer, spanBytes) {
+  const count = Math.ceil(layer.length / spanBytes);
+  const ends = Float64Array.from({ length: count }, (_, span) =>
+    Math.min((span + 1) * spanBytes, layer.length),
+  );
+  const map = Buffer.alloc(16 + 8 * count);
+  map.write('peelmap1', 'latin1');
+  map.writeUInt32LE(count, 8);
+  ends.forEach((end, span) => {
+    map.writeUInt32LE(end - (ends[span - 1] ?? 0), 16 + 4 * span);
+    map.writeUInt32LE(1, 16 + 4 * (count + span)); // used long ago
+  });
+  const spansPath = path.join(folder, 'spans');
+  const mapPath = path.join(folder, 'spans.map');
+  writeFileSync(spansPath, layer, { mode: 0o600 });
+  writeFileSync(mapPath, map, { mode: 0o600 });
+  return { spansPath, mapPath, ends };
+}
+
 const say = (text) => process.stdout.write(`${text}\n`);
-const { tree, contents, reads } = buildLiteral(request.root, (code, message) => new PeelError(code, message));
+const { tree, contents, reads, layer } = buildLiteral(
+  request.root,
+  (code, message) => new PeelError(code, message),
+);
+// A cache of the layer as src/blob/ would lay it out, whose spans are all verified again at every moment: what a server
+// that reads them by itself may do with them is then a matter of the files alone.
+if (request.spansFolder !== undefined) {
+  const { spansPath, mapPath, ends } = writeSpans(request.spansFolder, layer, request.spanBytes);
+  contents.watch = (watcher) => {
+    watcher.layerOpened(0, { spansPath, mapPath, ends });
+    setInterval(() => ends.forEach((_, span) => watcher.spanStored(0, span)), 1);
+  };
+}
 const image = {
   name: request.name,
   digest: `sha256:${'0'.repeat(64)}`,
