@@ -17,7 +17,10 @@ export function digits(value) {
 }
 
 /** @param {number} value */
-export const times = (value) => `${value < 10 ? value.toFixed(2) : value.toFixed(1)}x`;
+export function times(value) {
+  if (value < 0.1) return `${digits(value)}x`;
+  return `${value < 10 ? value.toFixed(2) : value.toFixed(1)}x`;
+}
 
 /**
  * @param {readonly string[]} head

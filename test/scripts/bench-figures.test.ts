@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { GROUPS, parseArguments } from '../../scripts/bench/arguments.mjs';
 import { columnTable } from '../../scripts/bench/columns.mjs';
-import { barLine, digits, table } from '../../scripts/bench/format.mjs';
+import { barLine, digits, table, times } from '../../scripts/bench/format.mjs';
 import { interleaved, median, medianRatio } from '../../scripts/bench/statistics.mjs';
 
 describe('statistics', () => {
@@ -57,6 +57,14 @@ describe('format', () => {
     [0.000_000_4, '0.000000'],
   ])('%d is written as %s', (value, text) => {
     expect(digits(value)).toBe(text);
+  });
+
+  test.each([
+    [0.001_23, '0.00123x'],
+    [0.5, '0.50x'],
+    [12.34, '12.3x'],
+  ])('a ratio of %d is written as %s', (value, text) => {
+    expect(times(value)).toBe(text);
   });
 
   test.each([
