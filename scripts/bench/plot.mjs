@@ -2,7 +2,7 @@
 // zero and are as long as their value; every row of the table has its own scale, since rows differ in unit and size.
 
 const WIDTH = 760;
-const LABEL_WIDTH = 190;
+const LABEL_WIDTH = 222;
 const VALUE_WIDTH = 130;
 const BAR_HEIGHT = 13;
 const ROW_GAP = 12;
@@ -12,10 +12,11 @@ const LEGEND_LINE = 18;
 const CHARACTER = 6.6;
 
 /** Told apart without red and green (Okabe and Ito); peel's own in the warm ones. */
-const COOL = ['#8c959f', '#56b4e9', '#009e73', '#cc79a7'];
-const WARM = ['#d55e00', '#e69f00', '#a15c2f', '#f0b429'];
+const COOL = ['#8c959f', '#56b4e9', '#009e73', '#0072b2'];
+const WARM = ['#d55e00', '#e69f00', '#a15c2f', '#cc79a7'];
 
-const STYLE = `text{font:12px system-ui,sans-serif;fill:#59636e}.title{font-weight:600;fill:#24292f}line{stroke:#59636e}@media(prefers-color-scheme:dark){text{fill:#9198a1}.title{fill:#e6edf3}line{stroke:#9198a1}}`;
+/** One grey that reads on white and on black: a picture does not know the page it stands on. */
+const STYLE = 'text{font:12px system-ui,sans-serif;fill:#6e7681}.title{font-weight:600}line{stroke:#6e7681}';
 
 /**
  * @typedef {object} PlotRow
