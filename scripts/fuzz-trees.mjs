@@ -54,6 +54,16 @@ const STACKS = {
   attributes: [[entry('x', 'file', { xattrs }), entry('y', 'dir', { xattrs })]],
   layers: [[entry('d/1', 'file')], [entry('d/2', 'file')], [entry('d/3', 'file')]],
   warning: [[entry('a', 'file'), entry('a/b', 'file')]],
+  everything: [
+    [
+      entry('d/f', 'file', { size: 9, xattrs }),
+      entry('d/g', 'hardlink', { target: 'd/f' }),
+      entry('s', 'symlink', { target: 'd/f', size: 3 }),
+      entry('c', 'char', { rdev: [4095, 1_048_575] }),
+      entry('h', 'file', { size: 20, sparse: pieces }),
+      entry('n'.repeat(255), 'dir'),
+    ],
+  ],
   wide: [Array.from({ length: 40 }, (_, index) => entry(`n${index}`, 'file'))],
 };
 

@@ -8,14 +8,20 @@ cd "$(dirname "$0")/.."
 
 # target: sources below native/
 declare -A SOURCES=(
+  [fuse_decode]='fuzz/fuse_decode_fuzz.cc fuse_decode.cc fuse_init.cc fuse_ops.cc tree_view.cc tree_validator.cc'
   [tree_view]='fuzz/tree_view_fuzz.cc fuzz/walk_tree.cc tree_view.cc tree_validator.cc'
 )
 CXX=${FUZZ_CXX:-clang++-14}
 
 seed() { # target: inputs to begin with, in $2
+  node_modules/.bin/tsc -p tsconfig.build.json --outDir build/fuzz/dist
   case $1 in
+    fuse_decode)
+      node scripts/fuzz-trees.mjs build/fuzz/dist "$2.trees"
+      export FUZZ_TREE=$2.trees/everything
+      node scripts/fuzz-requests.mjs "$2"
+      ;;
     tree_view)
-      node_modules/.bin/tsc -p tsconfig.build.json --outDir build/fuzz/dist
       node scripts/fuzz-trees.mjs build/fuzz/dist "$2"
       ;;
   esac
