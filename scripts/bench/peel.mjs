@@ -1,4 +1,5 @@
-// peel as the benchmarks run it: the built command, a cache and a runtime folder of the run's own.
+// peel as the benchmarks run it: the built command, a cache and a runtime folder of the run's own, and no
+// configuration.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -18,7 +19,11 @@ export class Peel {
     this.cacheDir = scratch.path(`cache-${cache}`);
     const runtime = scratch.path('run');
     mkdirSync(runtime, { recursive: true, mode: 0o700 });
-    this.#env = { PEEL_CACHE_DIR: this.cacheDir, XDG_RUNTIME_DIR: runtime };
+    this.#env = {
+      PEEL_CACHE_DIR: this.cacheDir,
+      XDG_RUNTIME_DIR: runtime,
+      XDG_CONFIG_HOME: scratch.path('config'),
+    };
   }
 
   /** The environment that makes a command use this cache, for those who start it themselves. */

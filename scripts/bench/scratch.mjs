@@ -28,7 +28,8 @@ export class Scratch {
     this.mark = path.basename(this.folder);
     /** For every process that is started. */
     this.env = {
-      ...process.env,
+      // Without the user's settings of peel.
+      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PEEL_'))),
       [MARK]: this.mark,
       TMPDIR: this.folder,
       LC_ALL: 'C',
