@@ -1,7 +1,8 @@
 // `npm run check`: format, lint, types, imports, dead code, package, licences. Runs all, reports all.
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { build } from './build.mjs';
 import { findViolations } from './check-imports.mjs';
 import { findLicenceProblems } from './check-licences.mjs';
 
@@ -40,7 +41,11 @@ const steps = {
   types: () => tool(bin('tsc'), ['-p', 'tsconfig.json']),
   imports: () => list(findViolations(root).violations),
   'dead code': () => tool(bin('knip'), ['--no-progress']),
-  package: () => tool(bin('publint'), ['--strict', '--pack', 'npm']),
+  package: () => {
+    // It looks at what would be shipped, which a fresh clone does not have yet.
+    if (!existsSync(path.join(root, 'dist', 'cli', 'main.js'))) build();
+    return tool(bin('publint'), ['--strict', '--pack', 'npm']);
+  },
   licences: () => list(findLicenceProblems(root)),
 };
 

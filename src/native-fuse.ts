@@ -116,7 +116,7 @@ const bytesOf = (text: string): Buffer => Buffer.from(text, 'utf8');
 
 /** mount(2). `options` is what FUSE takes beside descriptor and owner. */
 export function mountFuse(path: string, source: string, flags: number, options: string): MountResult {
-  const result = addonPart<FuseAddon>().mountFuse(bytesOf(path), bytesOf(source), flags, bytesOf(options));
+  const result = fuseAddon().mountFuse(bytesOf(path), bytesOf(source), flags, bytesOf(options));
   return result >= 0 ? { fd: result } : { fd: undefined, errno: -result, message: '' };
 }
 
@@ -127,7 +127,7 @@ export async function mountFuseWithHelper(
   options: string,
   limitMs: number,
 ): Promise<MountResult> {
-  const { result, message } = await addonPart<FuseAddon>().mountFuseWithHelper(
+  const { result, message } = await fuseAddon().mountFuseWithHelper(
     bytesOf(program),
     bytesOf(path),
     bytesOf(options),
@@ -147,7 +147,7 @@ export function openFuseSession(
   options: FuseSessionOptions,
   events: FuseEvents,
 ): FuseSession {
-  const addon = addonPart<FuseAddon>();
+  const addon = fuseAddon();
   const targets = options.targets === undefined ? NO_TARGETS : packTargets(options.targets);
   let handle: SessionHandle;
   try {
@@ -205,4 +205,8 @@ function packTargets(targets: readonly ChangedTarget[]): { table: Float64Array; 
     end += bytes.length;
   }
   return { table, bytes: Buffer.concat(parts) };
+}
+
+function fuseAddon(): FuseAddon {
+  return addonPart() as FuseAddon;
 }
