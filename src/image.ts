@@ -169,7 +169,7 @@ export class Image {
     this.#treeKey = treeKey(
       this.layers.map(({ descriptor, diffID }) => `${descriptor.digest} ${diffID} ${descriptor.size}`),
     );
-    this.#treeStore = new TreeStore(path.join(cache.versionDir, 'trees'));
+    this.#treeStore = new TreeStore(cache.treesDir);
     // Every layer that waits for its turn listens.
     setMaxListeners(0, this.#closing.signal);
   }

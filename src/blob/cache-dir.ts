@@ -4,6 +4,7 @@
  *   <cache>/v1/layers/sha256/<hex>/   toc, windows   (src/layer/toc-store.ts)
  *                                     spans          uncompressed bytes, sparse, each at its own offset
  *                                     spans.map      which spans are there (span-map.ts)
+ *   <cache>/v1/trees/<key>            (src/tree/stored-tree.ts)
  *   <cache>/v1/evict.lock             (evict-lock.ts)
  *
  * The folder `v1` is raised when a stored form changes in a way that old programs would misread.
@@ -14,6 +15,7 @@ import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
 import type { Toc } from '../layer/toc.ts';
 import { makeFolders } from '../storage/make-folders.ts';
 import { type Digest, isDigest } from '../units.ts';
+import { treesDirIn } from './cached-layer.ts';
 import { Evictor } from './evict.ts';
 import { checkFoldersAbove, checkOwnFolder } from './safe-path.ts';
 import { SpanCache } from './span-cache.ts';
@@ -51,6 +53,11 @@ export class CacheDir {
   /** Where a layer's files lie. The folder need not exist. */
   layerDir(layer: Digest): string {
     return layerDirIn(this.versionDir, layer);
+  }
+
+  /** Where the merged trees of images lie. The folder need not exist. */
+  get treesDir(): string {
+    return treesDirIn(this.versionDir);
   }
 
   /** The spans of a layer. Never fails: where the disk does, the cache holds nothing. */

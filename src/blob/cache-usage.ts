@@ -13,7 +13,7 @@ import {
   namesIn,
   SPANS_FILE,
 } from './cached-layer.ts';
-import { evictLayers, evictSpansOf } from './evict.ts';
+import { evictIndexes, evictSpansOf } from './evict.ts';
 
 /** Bytes are those on disk: holes are not counted. */
 export interface LayerUsage {
@@ -32,7 +32,7 @@ export interface LayerUsage {
 export interface CacheUsage {
   /** Most recently used first. */
   readonly layers: readonly LayerUsage[];
-  /** All of the cache: layers, and the documents of images (manifests, configs) beside them. */
+  /** All of the cache: layers, and beside them the trees and documents of images. */
   readonly totalBytes: number;
 }
 
@@ -59,7 +59,7 @@ async function usageOf(layer: CachedLayer): Promise<LayerUsage> {
 }
 
 /**
- * Brings the cache down to `keepBytes`, spans least recently used first, then whole layers; or drops all
+ * Brings the cache down to `keepBytes`, spans least recently used first, then trees, then whole layers; or drops all
  * content, so that only indexes are left; or empties it.
  * Mounts that use it go on, and fill it again. Answers how many bytes on disk were freed.
  */
@@ -78,7 +78,7 @@ export async function pruneCache(
     const excess = before - what.keepBytes;
     if (excess > 0) await evictSpansOf(await listCachedLayers(versionDir), excess);
     const stillExcess = (await bytesBelow(versionDir)) - what.keepBytes;
-    if (stillExcess > 0) await evictLayers(await listCachedLayers(versionDir), stillExcess);
+    if (stillExcess > 0) await evictIndexes(versionDir, stillExcess);
   }
   return before - (await bytesBelow(versionDir));
 }

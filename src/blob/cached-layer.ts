@@ -55,6 +55,29 @@ async function measure(directory: string, digest: Digest): Promise<CachedLayer> 
   return { digest, directory, bytesOf, totalBytes, modifiedMs };
 }
 
+/** A file that the cache keeps of an image as a whole: its merged tree. */
+export interface CachedTree {
+  readonly file: string;
+  readonly bytes: number;
+  readonly modifiedMs: number;
+}
+
+/** The trees below `versionDir` (src/tree/stored-tree.ts writes them). */
+export async function listCachedTrees(versionDir: string): Promise<CachedTree[]> {
+  const trees: CachedTree[] = [];
+  for (const name of await namesIn(treesDirIn(versionDir))) {
+    const file = path.join(treesDirIn(versionDir), name);
+    const found = await statOf(file);
+    if (found?.isFile() === true)
+      trees.push({ file, bytes: found.blocks * BLOCK_BYTES, modifiedMs: found.mtimeMs });
+  }
+  return trees;
+}
+
+export function treesDirIn(versionDir: string): string {
+  return path.join(versionDir, 'trees');
+}
+
 /** The span map of a layer, or undefined where there is none that can be read. */
 export async function loadMap(directory: string): Promise<SpanMap | undefined> {
   try {

@@ -14,7 +14,14 @@ import { log } from '../log.ts';
 import { punchHole } from '../native.ts';
 import { makeFolders } from '../storage/make-folders.ts';
 import { openOwnFile, READ_WRITE, writeFully } from '../storage/own-file.ts';
-import { type CachedLayer, listCachedLayers, loadMap, MAP_FILE, SPANS_FILE } from './cached-layer.ts';
+import {
+  type CachedLayer,
+  listCachedLayers,
+  listCachedTrees,
+  loadMap,
+  MAP_FILE,
+  SPANS_FILE,
+} from './cached-layer.ts';
 import { tryEvictLock } from './evict-lock.ts';
 import { entryPosition, type SpanMap } from './span-map.ts';
 
@@ -107,8 +114,9 @@ export class Evictor {
       if (release !== undefined) {
         try {
           freed = await evictSpansOf(layers, Math.max(wanted - room.bySize, atLeast - room.byDisk));
-          // A disk that others filled is no reason to throw TOCs away: only the cache's own size is.
-          if (freed < wanted - room.bySize) freed += await evictLayers(layers, wanted - room.bySize - freed);
+          // A disk that others filled is no reason to throw indexes away: only the cache's own size is.
+          if (freed < wanted - room.bySize)
+            freed += await evictIndexes(this.#versionDir, wanted - room.bySize - freed);
         } finally {
           await release();
         }
@@ -123,7 +131,10 @@ export class Evictor {
 
   /** Bytes that may be added by each limit; negative where there is too much already. */
   async #room(layers: readonly CachedLayer[]): Promise<{ bySize: number; byDisk: number }> {
-    const used = layers.reduce((sum, layer) => sum + layer.totalBytes, 0);
+    const trees = await listCachedTrees(this.#versionDir);
+    const used =
+      layers.reduce((sum, layer) => sum + layer.totalBytes, 0) +
+      trees.reduce((sum, tree) => sum + tree.bytes, 0);
     // The cache may have been removed while we run (F44); it is made anew.
     await makeFolders(this.#versionDir);
     const disk = await statfs(this.#versionDir);
@@ -176,15 +187,27 @@ export async function evictSpansOf(layers: readonly CachedLayer[], wanted: numbe
   return freed;
 }
 
-/** Removes whole layers, oldest first, until `wanted` bytes are free or none is left; bytes freed. */
-export async function evictLayers(layers: readonly CachedLayer[], wanted: number): Promise<number> {
+/**
+ * Removes trees, then whole layers, the oldest first, until `wanted` bytes are free or none is left; bytes freed.
+ * A tree costs a merge to make again, the TOC of a layer a download.
+ */
+export async function evictIndexes(versionDir: string, wanted: number): Promise<number> {
   let freed = 0;
-  for (const layer of [...layers].sort((a, b) => a.modifiedMs - b.modifiedMs)) {
-    if (freed >= wanted) break;
+  for (const tree of (await listCachedTrees(versionDir)).sort(byAge)) {
+    if (freed >= wanted) return freed;
+    freed += tree.bytes;
+    await rm(tree.file, { force: true });
+  }
+  for (const layer of (await listCachedLayers(versionDir)).sort(byAge)) {
+    if (freed >= wanted) return freed;
     freed += layer.totalBytes;
     await rm(layer.directory, { recursive: true, force: true });
   }
   return freed;
+}
+
+function byAge(a: { readonly modifiedMs: number }, b: { readonly modifiedMs: number }): number {
+  return a.modifiedMs - b.modifiedMs;
 }
 
 /** Clears the entries, then punches out the bytes, of these spans of one layer. */

@@ -229,4 +229,27 @@ describe('cacheUsage and pruneCache', () => {
     await pruneCache(cache, { keepBytes: 0 });
     expect(await readdir(layers)).toEqual(['README']);
   });
+
+  test('trees of images count, and go before the indexes of layers, the oldest first', async () => {
+    const folder = makeDir();
+    const { dir: cache } = await fill(folder, 1);
+    await mkdir(cache.treesDir);
+    for (const [name, age] of [
+      ['old', 1000],
+      ['new', 2000],
+    ] as const) {
+      const file = path.join(cache.treesDir, name);
+      await writeFile(file, Buffer.alloc(1 << 20, 1));
+      await utimes(file, age, age);
+    }
+    const { totalBytes } = await cacheUsage(cache);
+    expect(totalBytes).toBeGreaterThan(2 << 20);
+    await pruneCache(cache, { content: true });
+    const left = (await cacheUsage(cache)).totalBytes;
+    await pruneCache(cache, { keepBytes: left - 1 });
+    expect(await readdir(cache.treesDir)).toEqual(['new']);
+    expect((await cacheUsage(cache)).layers).toHaveLength(1);
+    await pruneCache(cache, { keepBytes: 0 });
+    expect([await readdir(cache.treesDir), (await cacheUsage(cache)).layers]).toEqual([[], []]);
+  });
 });
