@@ -73,7 +73,7 @@ describe.skipIf(whyNoMounts() !== undefined)('a cached file on a native mount', 
       layers[0]?.digest.slice('sha256:'.length) ?? '',
     );
     said = '';
-    const mark = process.env['PEEL_TEST_RUN'];
+    const { PEEL_TEST_RUN: mark, LD_PRELOAD: sanitizers } = process.env;
     server = spawn(
       process.execPath,
       [
@@ -96,6 +96,9 @@ describe.skipIf(whyNoMounts() !== undefined)('a cached file on a native mount', 
           XDG_CACHE_HOME: path.join(home, 'cache'),
           XDG_CONFIG_HOME: path.join(home, 'config'),
           ...(mark === undefined ? {} : { PEEL_TEST_RUN: mark }),
+          ...(sanitizers === undefined
+            ? {}
+            : { LD_PRELOAD: sanitizers, ASAN_OPTIONS: process.env['ASAN_OPTIONS'] }),
         },
       },
     );

@@ -300,13 +300,12 @@ print(json.dumps([go(lambda: open(m + "f").read()), go(lambda: os.listdir(m))]))
   });
 
   test('is left alone by a watchdog while it lives, and takes the watchdog with it', async () => {
-    const mounted = await mountLiteral({ root: dir({ f: file('content') }), options: { watchdogMs: 400 } });
-    const watchdogs = async () =>
-      (await run('pgrep', ['-P', String(mounted.pid), 'peel-watchdog'])).stdout.trim();
-    const pid = await watchdogs();
+    const mounted = await mountLiteral({ root: dir({ f: file('content') }), options: { watchdogMs: 1500 } });
+    const pid = readFileSync(`/proc/${mounted.pid}/task/${mounted.pid}/children`, 'utf8').trim();
     expect(pid).toMatch(/^\d+$/);
+    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toMatch(/peel-watchdog\0\d+\x001500\0$/);
     await new Promise((resolve) => {
-      setTimeout(resolve, 1500); // several limits; it must have heard of us meanwhile
+      setTimeout(resolve, 4000); // more than two limits; it must have heard of us meanwhile
     });
     expect((await run('cat', [path.join(mounted.mountPoint, 'f')])).stdout).toBe('content');
     expect(await run('ls', ['-l', `/proc/${pid}/fd`])).toMatchObject({
