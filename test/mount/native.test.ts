@@ -216,6 +216,50 @@ print(json.dumps([sorted({x(n) for n in names}), sorted(open(m + n).read() for n
   });
 });
 
+describe.skipIf(whyNoMounts() !== undefined)('access control lists of an image', () => {
+  afterEach(closeMounts);
+
+  test('let in whom they name, and nobody else', async () => {
+    // posix_acl_xattr.h: version 2, then tag, permissions, id; the mask stands in the group bits of the mode.
+    const entries = [
+      [0x01, 6, 0xffffffff], // owner
+      [0x02, 4, 65534], // a user
+      [0x04, 0, 0xffffffff], // group
+      [0x10, 4, 0xffffffff], // mask
+      [0x20, 0, 0xffffffff], // others
+    ] as const;
+    const acl = Buffer.alloc(4 + 8 * entries.length);
+    acl.writeUInt32LE(2, 0);
+    for (const [index, [tag, permissions, id]] of entries.entries()) {
+      acl.writeUInt16LE(tag, 4 + 8 * index);
+      acl.writeUInt16LE(permissions, 6 + 8 * index);
+      acl.writeUInt32LE(id, 8 + 8 * index);
+    }
+    const mounted = await mountLiteral({
+      root: dir({
+        listed: file('content', {
+          mode: 0o640,
+          xattrs: { 'system.posix_acl_access': acl.toString('base64') },
+        }),
+        plain: file('content', { mode: 0o640 }),
+      }),
+      options: { allowOther: true },
+    });
+    chmodSync(mounted.folder, 0o755);
+    const as = (uid: number, name: string) =>
+      run('setpriv', [
+        `--reuid=${uid}`,
+        `--regid=${uid}`,
+        '--clear-groups',
+        'cat',
+        path.join(mounted.mountPoint, name),
+      ]);
+    expect(await as(65534, 'listed')).toMatchObject({ status: 0, stdout: 'content' });
+    expect(await as(65533, 'listed')).toMatchObject({ status: 1, stdout: '' });
+    expect(await as(65534, 'plain')).toMatchObject({ status: 1, stdout: '' });
+  });
+});
+
 describe.skipIf(whyNoMounts() !== undefined)('a reader that waits for bytes', () => {
   const readers: ChildProcess[] = [];
   afterEach(async () => {
