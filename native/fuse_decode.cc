@@ -109,6 +109,7 @@ Decoded Decode(const uint8_t* bytes, size_t size, Request* request) {
   request->unique = header.unique;
   request->node = header.node;
   request->opcode = header.opcode;
+  request->pid = header.pid;
   if (header.length != size) return Decoded::kMalformed;
   const size_t extension = size_t{header.extension_length} * 8;
   if (extension > size - sizeof(header)) return Decoded::kMalformed;

@@ -17,6 +17,7 @@ struct Request {
   uint64_t unique = 0;
   uint64_t node = 0;
   uint32_t opcode = 0;
+  uint32_t pid = 0;  // of the thread that asks; 0 where it is out of sight
 
   std::string_view name;  // LOOKUP, GETXATTR
   uint64_t offset = 0;    // READ, READDIR, READDIRPLUS, LSEEK

@@ -14,6 +14,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -33,7 +35,7 @@ const unsigned long kCloneDevice = _IOR(229, 0, uint32_t);  // NOLINT(google-run
 constexpr size_t kMostEarlyInterrupts = 1024;
 // Uses are hints; these wait for JavaScript at most.
 constexpr size_t kMostUsedEvents = 4096;
-constexpr uint64_t kWatchStepMs = 1000;
+constexpr uint64_t kWatchStepMs = 500;
 
 uint64_t NowMs() {
   timespec time{};
@@ -61,6 +63,26 @@ int WriteData(const Device& device, uint64_t unique, const uint8_t* data, size_t
   const int failed = Write(device, unique, 0, data, size);
   if (failed != 0) WriteError(device, unique, EIO);
   return failed;
+}
+
+// Whether a thread will not come back from the kernel to its program. Only then is its read given up: to all others a
+// read of a file is not interrupted by a signal, as on a disk; a program that catches SIGCHLD would have to expect
+// EINTR, and one that takes a page fault just then would die of SIGBUS.
+bool IsBeingKilled(uint32_t pid) {
+  if (pid == 0) return false;
+  char path[32];
+  snprintf(path, sizeof(path), "/proc/%u/status", pid);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return errno == ENOENT;
+  char text[4096];
+  const ssize_t length = read(fd, text, sizeof(text) - 1);
+  close(fd);
+  if (length <= 0) return true;  // it has just gone
+  text[length] = '\0';
+  // The kernel turns whatever ends a process into SIGKILL for each of its threads.
+  const char* pending = strstr(text, "\nSigPnd:");
+  const uint64_t mask = pending == nullptr ? 0 : strtoull(pending + strlen("\nSigPnd:"), nullptr, 16);
+  return (mask >> (SIGKILL - 1) & 1) != 0;
 }
 
 // Threads of ours take no signal: they are Node's.
@@ -307,14 +329,14 @@ void Session::Park(const std::shared_ptr<Device>& device, const fuse::Request& r
   {
     std::lock_guard<std::mutex> lock(parked_mutex_);
     const auto early = std::find(early_interrupts_.begin(), early_interrupts_.end(), request.unique);
-    if (early != early_interrupts_.end()) {
+    const bool is_interrupted = early != early_interrupts_.end();
+    if (is_interrupted) {
       early_interrupts_.erase(early);
-      WriteError(*device, request.unique, EINTR);
-      return;
+      has_interrupted_ = true;
     }
     event.id = next_id_++;
     id_of_unique_[request.unique] = event.id;
-    parked_.emplace(event.id, Parked{device, request.unique, length, NowMs()});
+    parked_.emplace(event.id, Parked{device, request.unique, length, NowMs(), request.pid, is_interrupted});
   }
   misses_.fetch_add(1, std::memory_order_relaxed);
   event.ino = ino;
@@ -345,7 +367,17 @@ void Session::Interrupt(uint64_t unique) {
       return;
     }
     id = found->second;
+    Parked& parked = parked_.at(id);
+    if (!IsBeingKilled(parked.pid)) {
+      parked.is_interrupted = true;
+      has_interrupted_ = true;
+      return;
+    }
   }
+  EndInterrupted(id);
+}
+
+void Session::EndInterrupted(uint64_t id) {
   Parked parked;
   if (!Unpark(id, &parked)) return;
   WriteError(*parked.device, parked.unique, EINTR);
@@ -439,6 +471,7 @@ void Session::WatchLoop() {
       Put(event);
     }
     lock.unlock();
+    EndKilled();
     FailOverdue(now);
     lock.lock();
   }
@@ -459,6 +492,22 @@ bool Session::IsAlive(uint64_t now_ms, uint64_t limit_ms) const {
     if (since != 0 && now_ms > since && now_ms - since > limit_ms) return false;
   }
   return true;
+}
+
+// Readers that were killed after a signal that did not kill them: the kernel tells of one signal alone.
+void Session::EndKilled() {
+  std::vector<uint64_t> killed;
+  {
+    std::lock_guard<std::mutex> lock(parked_mutex_);
+    if (!has_interrupted_) return;
+    has_interrupted_ = false;
+    for (const auto& [id, parked] : parked_) {
+      if (!parked.is_interrupted) continue;
+      has_interrupted_ = true;
+      if (IsBeingKilled(parked.pid)) killed.push_back(id);
+    }
+  }
+  for (const uint64_t id : killed) EndInterrupted(id);
 }
 
 void Session::FailOverdue(uint64_t now_ms) {

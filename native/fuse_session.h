@@ -5,7 +5,7 @@
 //                                 │ miss
 //                                 ▼
 //                            parked ── event ──► JavaScript ── Reply/Fail(id) ──► reply
-//                                 ├── INTERRUPT ──► EINTR at once, event
+//                                 ├── INTERRUPT, and the reader is being killed ──► EINTR at once, event
 //                                 └── nobody answers (event loop stuck) ──► EIO by the watch thread
 //
 // Ownership: the session owns its descriptors and the table. A parked read holds no bytes, only its place. Threads:
@@ -102,6 +102,8 @@ class Session : public std::enable_shared_from_this<Session> {
     uint64_t unique;
     size_t length;
     uint64_t since_ms;
+    uint32_t pid;
+    bool is_interrupted;  // by a signal that did not kill; the kernel says no more when another does
   };
   struct Thread {
     // When its request came, milliseconds of the monotonic clock; 0 while it waits for one.
@@ -122,11 +124,13 @@ class Session : public std::enable_shared_from_this<Session> {
 
   void Park(const std::shared_ptr<Device>& device, const Request& request, uint32_t ino, size_t length);
   void Interrupt(uint64_t unique);
+  void EndInterrupted(uint64_t id);
   bool Unpark(uint64_t id, Parked* parked);
   void Put(Event event);
 
   void WatchLoop();
   void FailOverdue(uint64_t now_ms);
+  void EndKilled();
   bool IsAlive(uint64_t now_ms, uint64_t limit_ms) const;
 
   const SessionOptions options_;
@@ -145,6 +149,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::unordered_map<uint64_t, Parked> parked_;          // by id
   std::unordered_map<uint64_t, uint64_t> id_of_unique_;  // of those
   std::deque<uint64_t> early_interrupts_;                // for reads that are not parked yet
+  bool has_interrupted_ = false;                         // some parked read is
   uint64_t next_id_ = 1;
 
   std::mutex events_mutex_;

@@ -1,7 +1,7 @@
 /** What the native transport can and the other cannot: bytes as names, times, holes, interruption, survival. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { LiteralNode } from '../support/literal-tree.mjs';
@@ -267,15 +267,22 @@ describe.skipIf(whyNoMounts() !== undefined)('a reader that waits for bytes', ()
     await closeMounts();
   });
 
-  /** Reads past the page cache, so that the request is the reader's own. */
-  const DIRECT = `import mmap, os, sys
+  /** Reads past the page cache, so that the request is the reader's own. SIGINT ends it as it ends `cat`. */
+  const DIRECT = `import mmap, os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 f = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
 os.readv(f, [mmap.mmap(-1, 4096)])`;
+  /** The same, after a signal that it catches. */
+  const ALARMED = `import signal
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+${DIRECT}`;
 
   test.each([
     ['SIGINT', DIRECT],
     ['SIGKILL', DIRECT],
     ['SIGTERM', DIRECT],
+    ['SIGKILL', ALARMED],
     ['SIGKILL', 'import sys\nopen(sys.argv[1]).read()'],
   ] as const)('leaves at %s though no bytes ever come, and the fetch ends (F32)', async (signal, program) => {
     const mounted = await mountLiteral({
@@ -287,11 +294,42 @@ os.readv(f, [mmap.mmap(-1, 4096)])`;
     readers.push(reader);
     const ended = once(reader, 'exit');
     await mounted.untilAsked('missed');
+    if (program === ALARMED) await mounted.untilAsked('interrupt');
     reader.kill(signal);
     // Without a deadline of the mount nothing else can end it: a reader that does not leave fails the test.
     await ended;
     expect((await run('cat', [path.join(mounted.mountPoint, 'g')])).stdout).toBe('fine');
     if (program === DIRECT) await mounted.untilAsked('interrupt');
+  });
+
+  test('is not disturbed by signals that it catches: no EINTR, no SIGBUS, the right bytes', async () => {
+    const gate = path.join(temporaryFolder(), 'open');
+    const text = 'x'.repeat(4096);
+    const mounted = await mountLiteral({
+      root: dir({ f: file(text, { waitFor: gate }), g: file(text, { waitFor: gate }) }),
+    });
+    const reading = python(
+      `import ctypes, errno, json, mmap, os, signal, sys, threading
+m = sys.argv[1] + "/"
+signal.signal(signal.SIGALRM, lambda *_: None)
+# Not through Python, which begins a read anew after EINTR.
+libc = ctypes.CDLL(None, use_errno=True)
+f = os.open(m + "f", os.O_RDONLY | os.O_DIRECT)
+buffer = mmap.mmap(-1, 4096)
+place = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+g = mmap.mmap(os.open(m + "g", os.O_RDONLY), 0, mmap.MAP_SHARED, mmap.PROT_READ)
+g.madvise(mmap.MADV_RANDOM)
+signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+n = libc.read(f, ctypes.c_void_p(place), 4096)
+first = "ok" if n == 4096 else errno.errorcode[ctypes.get_errno()]
+mapped = g[:]
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(json.dumps([first, buffer[:] == b"x" * 4096, mapped == b"x" * 4096]))`,
+      mounted.mountPoint,
+    );
+    await mounted.untilAsked('interrupt');
+    writeFileSync(gate, '');
+    expect(await reading).toEqual(['ok', true, true]);
   });
 
   test('gets EIO at the deadline even while nothing runs in JavaScript (F27)', async () => {
