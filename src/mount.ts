@@ -8,9 +8,9 @@ import { mkdirSync, rmdirSync } from 'node:fs';
 import path from 'node:path';
 import { PeelError, systemCodeOf } from './errors.ts';
 import type { FileSystem, SymlinkPolicy } from './filesystem/filesystem.ts';
-import { fuseNativeTransport } from './fuse/fuse-native-transport.ts';
 import { descriptorOf } from './fuse/mount-device.ts';
 import { removeRecord, startTicksOf, writeRecord } from './fuse/mount-records.ts';
+import { nativeTransport } from './fuse/native-transport.ts';
 import { checkFuseDevice, checkPrivileges, prepareMountPoint } from './fuse/preflight.ts';
 import type { Served } from './fuse/serve.ts';
 import type { Transport, TransportOptions } from './fuse/transport.ts';
@@ -109,7 +109,7 @@ export async function mountImage(
     const mountPoint = isHanded
       ? place
       : await prepareMountPoint(ownMountPoint ?? place ?? '', mountPointOptions);
-    const transport = options.transport ?? fuseNativeTransport;
+    const transport = options.transport ?? nativeTransport;
     const record = {
       pid: process.pid,
       startTicks: startTicksOf(process.pid) ?? '',

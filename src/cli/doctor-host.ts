@@ -65,8 +65,12 @@ export async function checkHost(context: Pick<Context, 'env' | 'settings'>): Pro
       return program ?? { warn: 'not installed (package fuse3): only root can mount and unmount' };
     }),
     await check('fuse-native', async () => {
-      await checkFuseNative();
-      return 'loads, with libfuse 2';
+      try {
+        await checkFuseNative();
+        return 'loads, with libfuse 2';
+      } catch (error) {
+        return { warn: `${messageOf(error)}; needed for --transport fuse-native alone` };
+      }
     }),
     await check('runtime', () => openRuntimeDir(context.env)),
     await check('cache', () => checkCache(context.settings.cacheDir)),

@@ -25,7 +25,7 @@ import { parseMountOptions } from '../mount-options.ts';
 import { quoteText } from '../quote.ts';
 import { formatTable } from '../table.ts';
 
-const DEFAULT_TRANSPORT: TransportName = 'fuse-native';
+const DEFAULT_TRANSPORT: TransportName = 'native';
 
 const OPTIONS = {
   foreground: { type: 'boolean', short: 'f', summary: 'stay in the foreground, log to standard error' },
