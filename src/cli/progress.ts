@@ -4,7 +4,7 @@
  *
  *   indexing layer 2 of 5  [########------------]  41 %  12.9 MB of 31.4 MB  84.1 MB/s
  */
-import type { IndexProgress } from '../image.ts';
+import type { IndexProgress } from '../image/opened-layers.ts';
 import type { Output } from './output.ts';
 import type { ProgressStyle } from './settings.ts';
 import { decimalSize } from './size.ts';

@@ -6,7 +6,7 @@ import { displayWidth, formatColumns } from '../../src/cli/columns.ts';
 import { decimalTime, entryJSON } from '../../src/cli/entry-json.ts';
 import { formatLong, modeString, shortTime } from '../../src/cli/long-format.ts';
 import { createProgress } from '../../src/cli/progress.ts';
-import type { IndexProgress } from '../../src/image.ts';
+import type { IndexProgress } from '../../src/image/opened-layers.ts';
 import type { Node } from '../../src/tree/node.ts';
 import type { ByteString, Digest } from '../../src/units.ts';
 import { bytesOfText } from '../../src/units.ts';

@@ -1,0 +1,290 @@
+/**
+ * The layers of an opened image: their TOCs, from the cache or by indexing, and the readers of their bytes, each made
+ * on first use. A layer that stands twice in the manifest is one layer (E147): everything goes by digest.
+ */
+import { setMaxListeners } from 'node:events';
+import os from 'node:os';
+import { Budget, MAX_INFLIGHT_BYTES } from '../blob/budget.ts';
+import type { CacheDir } from '../blob/cache-dir.ts';
+import { LayerReader } from '../blob/layer-reader.ts';
+import { MemoryCache } from '../blob/memory-cache.ts';
+import type { SpanCache } from '../blob/span-cache.ts';
+import { readWholeBlob } from '../blob/whole-blob.ts';
+import { PeelError } from '../errors.ts';
+import type { Contents, SpanWatcher } from '../filesystem/contents.ts';
+import { buildToc } from '../layer/build-toc.ts';
+import type { Toc, TocIndex } from '../layer/toc.ts';
+import { type StoredToc, TocStore } from '../layer/toc-store.ts';
+import { log } from '../log.ts';
+import type { Descriptor } from '../reference/descriptor.ts';
+import type { BlobSource } from '../source/source.ts';
+import type { Digest, UncompressedRange } from '../units.ts';
+
+/** How far the indexing of one layer has come. */
+export interface IndexProgress {
+  /** 0 = lowest. */
+  readonly layer: number;
+  readonly layerCount: number;
+  readonly digest: Digest;
+  /** Compressed bytes read. */
+  readonly bytes: number;
+  readonly size: number;
+  readonly isDone: boolean;
+}
+
+export interface ImageLayer {
+  readonly descriptor: Descriptor;
+  readonly diffID: Digest;
+}
+
+export interface OpenedLayersParts {
+  /** Of the image, for messages. */
+  readonly name: string;
+  /** Lowest first. */
+  readonly layers: readonly ImageLayer[];
+  readonly openBlob: (descriptor: Descriptor) => BlobSource;
+  readonly cache: CacheDir;
+  /** For one read, ms; default 60 s, 0 = wait for ever. */
+  readonly readDeadlineMs: number | undefined;
+  readonly onProgress: ((progress: IndexProgress) => void) | undefined;
+  /** Ends all indexing. */
+  readonly signal: AbortSignal | undefined;
+}
+
+interface OpenLayer {
+  readonly reader: LayerReader;
+  readonly spans: SpanCache;
+  readonly toc: TocIndex;
+  /** Where it stands in the image: more than once where the manifest repeats it. */
+  readonly indices: readonly number[];
+}
+
+export class OpenedLayers {
+  readonly #parts: OpenedLayersParts;
+  readonly #tocStore: TocStore;
+  readonly #memory = new MemoryCache();
+  readonly #inflight = new Budget(MAX_INFLIGHT_BYTES);
+  /** Of layers that are indexed at once. */
+  readonly #slots = new Budget(Math.min(os.availableParallelism(), 4));
+  readonly #closing = new AbortController();
+  readonly #tocs = new Map<Digest, Promise<StoredToc>>();
+  /** What readers work with: without entries, where it comes from the disk. */
+  readonly #indexes = new Map<Digest, Promise<StoredToc<TocIndex>>>();
+  readonly #readers = new Map<Digest, Promise<OpenLayer>>();
+  /** The readers that have come about. */
+  readonly #opened: OpenLayer[] = [];
+  readonly #watchers: SpanWatcher[] = [];
+
+  constructor(parts: OpenedLayersParts) {
+    this.#parts = parts;
+    this.#tocStore = new TocStore((digest) => parts.cache.layerDir(digest));
+    // Every layer that waits for its turn listens.
+    setMaxListeners(0, this.#closing.signal);
+  }
+
+  /** What a file system reads through. */
+  get contents(): Contents {
+    return {
+      read: async (layer, range, signal, willReadTo) =>
+        (await this.#openReader(layer)).reader.read(range, signal, willReadTo),
+      watch: (watcher) => {
+        this.#watchers.push(watcher);
+        for (const opened of this.#opened) tell(watcher, opened);
+      },
+      noteUse: (layer, span) => {
+        void this.#opened.find(({ indices }) => indices.includes(layer))?.reader.noteUse(span);
+      },
+    };
+  }
+
+  /** From the cache, or by indexing. @throws PeelError ERR_USAGE where there is no such layer. */
+  async toc(layer: number): Promise<Toc> {
+    return (await this.#openToc(layer)).toc;
+  }
+
+  /** The TOC where the cache has it: never indexes. */
+  async storedToc(layer: number): Promise<Toc | undefined> {
+    const { digest } = this.#at(layer).descriptor;
+    const pending = this.#tocs.get(digest);
+    if (pending !== undefined) return (await pending).toc;
+    const stored = await this.#tocStore.load(digest);
+    await stored?.close();
+    return stored?.toc;
+  }
+
+  /** Begins to index a layer, for whoever asks for it later, who is also told of a failure. */
+  startIndexing(layer: number): void {
+    this.#openToc(layer).catch(() => {});
+  }
+
+  /** Bytes of a range of a layer's tar that are in the cache. */
+  async cachedBytes(layer: number, range: UncompressedRange): Promise<number> {
+    return (await this.#openReader(layer)).spans.cachedBytes(range);
+  }
+
+  /**
+   * For an image that stays open: sees to it that every layer can be read (its TOC may have been evicted while the
+   * tree was kept), and lets go of what only the merge needed. Where tree and TOCs are in the cache, the heap then
+   * does not grow with the entries of the image.
+   */
+  async prepareReads(): Promise<void> {
+    await Promise.all(this.#parts.layers.map((_, layer) => this.#openIndex(layer)));
+    for (const [digest, pending] of this.#tocs) {
+      const toc = await pending;
+      if ((await this.#indexes.get(digest)) === toc) continue;
+      this.#tocs.delete(digest);
+      await toc.close();
+    }
+  }
+
+  /** Ends what is under way and closes files. Idempotent. */
+  async close(): Promise<void> {
+    this.#closing.abort(new PeelError('ERR_INTERRUPTED', `${this.#parts.name} was closed`));
+    for (const opened of await Promise.allSettled(this.#readers.values())) {
+      if (opened.status === 'rejected') continue;
+      await opened.value.reader.close();
+      await opened.value.spans.close();
+    }
+    const tocs = await Promise.allSettled([...this.#tocs.values(), ...this.#indexes.values()]);
+    for (const toc of tocs) if (toc.status === 'fulfilled') await toc.value.close();
+    this.#readers.clear();
+    this.#tocs.clear();
+    this.#indexes.clear();
+  }
+
+  async #openReader(layer: number): Promise<OpenLayer> {
+    this.#closing.signal.throwIfAborted();
+    return once(this.#readers, this.#at(layer).descriptor.digest, async () => {
+      const stored = await this.#openIndex(layer);
+      const { cache, openBlob, readDeadlineMs } = this.#parts;
+      const spans = cache.openSpanCache(stored.toc);
+      const reader = new LayerReader({
+        stored,
+        source: openBlob(this.#at(layer).descriptor),
+        cache: spans,
+        memory: this.#memory,
+        limits: {
+          inflight: this.#inflight,
+          ...(readDeadlineMs === undefined ? {} : { deadlineMs: readDeadlineMs }),
+        },
+      });
+      const opened = { reader, spans, indices: this.#indicesOf(stored.toc.digest), toc: stored.toc };
+      this.#opened.push(opened);
+      for (const watcher of this.#watchers) tell(watcher, opened);
+      return opened;
+    });
+  }
+
+  #openToc(layer: number): Promise<StoredToc> {
+    const { digest } = this.#at(layer).descriptor;
+    return this.#openOf(
+      this.#tocs,
+      layer,
+      async () => (await this.#tocStore.load(digest)) ?? this.#indexLayer(layer),
+    );
+  }
+
+  /** The same without entries where the cache has it. */
+  #openIndex(layer: number): Promise<StoredToc<TocIndex>> {
+    const { digest } = this.#at(layer).descriptor;
+    return this.#openOf(
+      this.#indexes,
+      layer,
+      async () => (await this.#tocStore.loadIndex(digest)) ?? this.#openToc(layer),
+    );
+  }
+
+  /** Opened once. It must be of this very image: same size, same diffID (E144, E145). */
+  async #openOf<Part extends TocIndex>(
+    opened: Map<Digest, Promise<StoredToc<Part>>>,
+    layer: number,
+    open: () => Promise<StoredToc<Part>>,
+  ): Promise<StoredToc<Part>> {
+    this.#closing.signal.throwIfAborted();
+    const { descriptor, diffID } = this.#at(layer);
+    const stored = await once(opened, descriptor.digest, open);
+    const { toc } = stored;
+    if (toc.diffID === diffID && toc.compressedSize === descriptor.size) return stored;
+    throw new PeelError(
+      'ERR_DIGEST_MISMATCH',
+      `layer ${layer} (${descriptor.digest}) of ${this.#parts.name}: has diffID ${toc.diffID} and ${toc.compressedSize} bytes, the image says ${diffID} and ${descriptor.size} bytes`,
+      { facts: { layer, digest: descriptor.digest } },
+    );
+  }
+
+  /** The one pass over a layer, a few layers at a time. */
+  async #indexLayer(layer: number): Promise<StoredToc> {
+    const { name, layers, openBlob, onProgress } = this.#parts;
+    const { descriptor, diffID } = this.#at(layer);
+    const { digest, size } = descriptor;
+    const report = (bytes: number, isDone: boolean): void =>
+      onProgress?.({ layer, layerCount: layers.length, digest, bytes, size, isDone });
+    const signal = anySignal(this.#closing.signal, this.#parts.signal);
+    const release = await this.#slots.acquire(1, signal);
+    try {
+      const started = performance.now();
+      report(0, false);
+      const options = { signal, onProgress: (bytes: number) => report(bytes, false) };
+      const built = await buildToc(
+        readWholeBlob(openBlob(descriptor), signal),
+        { digest, size, diffID },
+        options,
+      );
+      for (const warning of built.toc.warnings) log().warn({ image: name, layer: digest }, warning);
+      const stored = await this.#tocStore.save(built.toc, built.windows);
+      log().info({ layer: digest, ms: Math.round(performance.now() - started) }, 'layer indexed');
+      report(size, true);
+      return stored;
+    } finally {
+      release();
+    }
+  }
+
+  #indicesOf(digest: Digest): number[] {
+    return this.#parts.layers.flatMap(({ descriptor }, index) =>
+      descriptor.digest === digest ? [index] : [],
+    );
+  }
+
+  #at(layer: number): ImageLayer {
+    const { name, layers } = this.#parts;
+    const found = layers[layer];
+    if (found === undefined) {
+      throw new PeelError(
+        'ERR_USAGE',
+        `${name} has ${layers.length} layers, 0 the lowest: there is no layer ${layer}`,
+      );
+    }
+    return found;
+  }
+}
+
+/** Tells a watcher where the spans of an opened layer lie, and of each that is verified. */
+function tell(watcher: SpanWatcher, { indices, spans, toc }: OpenLayer): void {
+  const ends = Float64Array.from(toc.spans, ({ end }) => end);
+  for (const index of indices) {
+    watcher.layerOpened(index, { spansPath: spans.paths.spans, mapPath: spans.paths.map, ends });
+    spans.watch((span) => watcher.spanStored(index, span));
+  }
+}
+
+/** The value under `key`, made on first use; a failure is forgotten, so that the next use tries again. */
+function once<Value>(
+  made: Map<Digest, Promise<Value>>,
+  key: Digest,
+  make: () => Promise<Value>,
+): Promise<Value> {
+  let value = made.get(key);
+  if (value === undefined) {
+    value = make().catch((error: unknown) => {
+      made.delete(key);
+      throw error;
+    });
+    made.set(key, value);
+  }
+  return value;
+}
+
+function anySignal(first: AbortSignal, second: AbortSignal | undefined): AbortSignal {
+  return second === undefined ? first : AbortSignal.any([first, second]);
+}
