@@ -139,8 +139,12 @@ export function withDocumentStore(source: ImageSource, store: DocumentStore, off
         return { digest, bytes, mediaType: undefined };
       }
       const document = await source.resolve(signal);
-      await store.writeDocument(document.digest, document.bytes);
-      await store.writeName(source.name, { digest: document.digest, mediaType: document.mediaType });
+      // The usual case is a tag that has not moved: nothing to write, no fsync to wait for.
+      const { digest, mediaType } = document;
+      if ((await store.readDocument(digest)) === undefined) await store.writeDocument(digest, document.bytes);
+      if (known?.digest !== digest || known.mediaType !== mediaType) {
+        await store.writeName(source.name, { digest, mediaType });
+      }
       return document;
     },
     async fetchDocument(descriptor: Descriptor, signal?: AbortSignal): Promise<StoredDocument> {

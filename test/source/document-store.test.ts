@@ -4,6 +4,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -11,7 +12,8 @@ import {
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { digestOf } from '../../src/reference/digest.ts';
-import { DocumentStore } from '../../src/source/document-store.ts';
+import { DocumentStore, withDocumentStore } from '../../src/source/document-store.ts';
+import type { ImageSource } from '../../src/source/source.ts';
 import { useTempDirs } from '../support/temp-dirs.ts';
 
 const makeDir = useTempDirs();
@@ -74,5 +76,47 @@ describe('DocumentStore', () => {
     const store = new DocumentStore('/proc/self/fdinfo/peel');
     await store.writeDocument(digest, bytes);
     expect(await store.readDocument(digest)).toBeUndefined();
+  });
+});
+
+describe('withDocumentStore', () => {
+  /** A registry whose tag leads to what `served` holds. */
+  function sourceOf(served: { bytes: Buffer }): ImageSource {
+    const unused = () => Promise.reject(new Error('not asked for here'));
+    return {
+      name: 'registry.test/a:latest',
+      stats: { requests: 0, bytesFetched: 0 },
+      resolve: () =>
+        Promise.resolve({ mediaType: 'text/x', digest: digestOf(served.bytes), bytes: served.bytes }),
+      fetchDocument: unused,
+      fetchBlob: unused,
+      openBlob: () => {
+        throw new Error('not asked for here');
+      },
+      close: () => Promise.resolve(),
+    };
+  }
+
+  test('writes nothing again while a tag stays where it is, and follows it when it moves', async () => {
+    const folder = makeDir();
+    const store = new DocumentStore(folder);
+    const served = { bytes };
+    const source = withDocumentStore(sourceOf(served), store, false);
+    const files = (): string[] =>
+      readdirSync(folder, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => `${entry.name} ${statSync(path.join(entry.parentPath, entry.name)).ino}`)
+        .sort((a, b) => (a < b ? -1 : 1));
+    await source.resolve();
+    const before = files();
+    expect(before).toHaveLength(2);
+    await source.resolve();
+    expect(files()).toEqual(before);
+
+    served.bytes = Buffer.from('{"schemaVersion":2,"moved":true}');
+    await source.resolve();
+    const offline = withDocumentStore(sourceOf({ bytes }), store, true);
+    expect((await offline.resolve()).bytes).toEqual(served.bytes);
+    expect(files()).toHaveLength(3);
   });
 });
