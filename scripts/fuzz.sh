@@ -9,8 +9,11 @@ cd "$(dirname "$0")/.."
 # target: sources below native/
 declare -A SOURCES=(
   [fuse_decode]='fuzz/fuse_decode_fuzz.cc fuse_decode.cc fuse_init.cc fuse_ops.cc tree_view.cc tree_validator.cc'
+  [span_decoder]='fuzz/span_decoder_fuzz.cc decoder.cc gzip_stream.cc gzip_header.cc zstd_stream.cc plain_stream.cc window.cc'
   [tree_view]='fuzz/tree_view_fuzz.cc fuzz/walk_tree.cc tree_view.cc tree_validator.cc'
 )
+# target: libraries
+declare -A LIBRARIES=([span_decoder]='-lz -l:libzstd.a')
 CXX=${FUZZ_CXX:-clang++-14}
 
 seed() { # target: inputs to begin with, in $2
@@ -21,6 +24,9 @@ seed() { # target: inputs to begin with, in $2
       export FUZZ_TREE=$2.trees/everything
       node scripts/fuzz-requests.mjs "$2"
       ;;
+    span_decoder)
+      node scripts/fuzz-spans.mjs "$2"
+      ;;
     tree_view)
       node scripts/fuzz-trees.mjs build/fuzz/dist "$2"
       ;;
@@ -30,11 +36,13 @@ seed() { # target: inputs to begin with, in $2
 fuzz() { # target, seconds
   local folder=build/fuzz/$1
   local sources=()
+  local libraries
+  read -ra libraries <<<"${LIBRARIES[$1]:-}"
   for source in ${SOURCES[$1]:?unknown target $1}; do sources+=("native/$source"); done
   mkdir -p "$folder/corpus" "$folder/seeds"
   seed "$1" "$folder/seeds"
   "$CXX" -std=c++17 -O1 -g -Inative -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-    "${sources[@]}" -o "$folder/fuzz"
+    "${sources[@]}" -o "$folder/fuzz" "${libraries[@]}"
   echo "$1: $2 seconds" >&2
   "$folder/fuzz" -max_total_time="$2" -max_len=8192 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0 \
     -artifact_prefix="$folder/" "$folder/corpus" "$folder/seeds"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a task needs, and only those whose command or file is missing.
-#   scripts/system-packages.sh build|mount|test|check|fuzz|image ...
+#   scripts/system-packages.sh build|mount|test|check|fuzz|sanitize|image ...
 # As another user than root, or without apt, it says what to install and fails.
 set -euo pipefail
 
@@ -10,7 +10,8 @@ declare -A NEEDS=(
   [mount]='fuse3=fusermount3 libfuse2=libfuse.so.2'
   [test]='docker-registry=docker-registry apache2-utils=htpasswd openssl=openssl skopeo=skopeo umoci=umoci pigz=pigz zstd=zstd tabix=bgzip attr=getfattr util-linux=unshare strace=strace'
   [check]='clang-format=clang-format'
-  [fuzz]='clang-14=clang++-14 libclang-rt-14-dev=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux'
+  [fuzz]='zlib1g-dev=/usr/include/zlib.h libzstd-dev=/usr/include/zstd.h zstd=zstd clang-14=clang++-14 libclang-rt-14-dev=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux'
+  [sanitize]='g++=g++ patchelf=patchelf'
   [demo]='curl=curl'
   [bench]='gcc=cc attr=setfattr util-linux=findmnt'
   [image]='debootstrap=debootstrap docker-registry=docker-registry skopeo=skopeo umoci=umoci'
