@@ -24,6 +24,10 @@ constexpr unsigned kFsopenCloexec = 1;
 constexpr unsigned kFsmountCloexec = 1;
 constexpr unsigned kConfigCreate = 6;
 
+// Silence is waited through in so many steps. A frozen process (cgroup freezer, SIGSTOP of the whole session, CRIU) finds
+// its time-outs expired when it goes on, before a server that was frozen with it can give a sign: that is one step.
+constexpr unsigned long kSteps = 8;
+
 int OpenUnplaced(const char* name) {
   const long context = syscall(SYS_fsopen, "fusectl", kFsopenCloexec);
   if (context < 0) return -1;
@@ -60,15 +64,21 @@ int main(int count, char** words) {
   if (chdir("/") != 0) return 2;
   const int abort_file = OpenAbort(connection);
   if (abort_file < 0) return 2;
-  for (;;) {
+  const int step_ms = static_cast<int>((limit + kSteps - 1) / kSteps);
+  for (unsigned long silent = 0; silent < kSteps;) {
     pollfd input{0, POLLIN, 0};
-    const int ready = poll(&input, 1, static_cast<int>(limit));
+    const int ready = poll(&input, 1, step_ms);
     if (ready < 0 && errno == EINTR) continue;
-    if (ready <= 0) break;
+    if (ready < 0) break;
+    if (ready == 0) {
+      ++silent;
+      continue;
+    }
     char signs[256];
     const ssize_t length = read(0, signs, sizeof(signs));
     if (length < 0 && errno == EINTR) continue;
     if (length <= 0) return 0;
+    silent = 0;
   }
   return write(abort_file, "1", 1) == 1 ? 1 : 2;
 }

@@ -9,7 +9,7 @@ import path from 'node:path';
 import { PeelError, systemCodeOf } from './errors.ts';
 import type { FileSystem, SymlinkPolicy } from './filesystem/filesystem.ts';
 import { descriptorOf } from './fuse/mount-device.ts';
-import { removeRecord, startTicksOf, writeRecord } from './fuse/mount-records.ts';
+import { type MountRecord, removeRecord, startTicksOf, writeRecord } from './fuse/mount-records.ts';
 import { nativeTransport } from './fuse/native-transport.ts';
 import { checkFuseDevice, checkPrivileges, prepareMountPoint } from './fuse/preflight.ts';
 import type { Served } from './fuse/serve.ts';
@@ -104,13 +104,13 @@ export async function mountImage(
   options.onPrepared?.();
 
   const ownMountPoint = place === undefined ? makeMountPoint(options.runtimeDir, image) : undefined;
-  let recorded: string | undefined;
+  let recorded: MountRecord | undefined;
   try {
     const mountPoint = isHanded
       ? place
       : await prepareMountPoint(ownMountPoint ?? place ?? '', mountPointOptions);
     const transport = options.transport ?? nativeTransport;
-    const record = {
+    const record: MountRecord = {
       pid: process.pid,
       startTicks: startTicksOf(process.pid) ?? '',
       mountPoint,
@@ -123,14 +123,14 @@ export async function mountImage(
     // The number of a descriptor finds no mount: whoever mounted it keeps the books.
     if (!isHanded) {
       writeRecord(options.runtimeDir, record);
-      recorded = mountPoint;
+      recorded = record;
     }
     const mounted = await transport.mount(filesystem, mountPoint, {
       ...options,
       source: `peel:${image.name}`,
     });
     const closed = mounted.closed.then(async () => {
-      removeRecord(options.runtimeDir, mountPoint);
+      if (!isHanded) removeRecord(options.runtimeDir, record);
       if (ownMountPoint !== undefined) removeFolder(ownMountPoint);
       await image.close();
       log().info({ mountPoint }, 'unmounted');

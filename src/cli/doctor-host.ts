@@ -74,7 +74,7 @@ export async function checkHost(context: Pick<Context, 'env' | 'settings'>): Pro
     }),
     await check('runtime', () => openRuntimeDir(context.env)),
     await check('cache', () => checkCache(context.settings.cacheDir)),
-    await check('mounts', () => countMounts(context.env)),
+    await check('mounts', () => countMounts()),
   ];
 }
 
@@ -90,11 +90,10 @@ async function checkCache(folder: string): Promise<Finding> {
   }
 }
 
-async function countMounts(env: NodeJS.ProcessEnv): Promise<Finding> {
-  const records = readRecords(await openRuntimeDir(env));
+async function countMounts(): Promise<Finding> {
   const mounts = readMountTable().filter((entry) => entry.type === MOUNT_TYPE);
-  const dead: string[] = [];
-  for (const entry of mounts) if (await isDead(entry, records)) dead.push(entry.mountPoint);
+  const areDead = await Promise.all(mounts.map(isDead));
+  const dead = mounts.filter((_, index) => areDead[index]).map((entry) => entry.mountPoint);
   if (dead.length === 0) return `${mounts.length} alive`;
   return { warn: `the server has died of ${dead.join(', ')}: 'peel umount' clears it` };
 }

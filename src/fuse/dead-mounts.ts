@@ -1,9 +1,9 @@
 /**
- * Mounts of ours whose server is gone: every access answers ENOTCONN until somebody unmounts. They are told
+ * Mounts of ours whose connection is gone: every access answers ENOTCONN until somebody unmounts. They are told
  * from living ones without a call that could hang in this process (a stopped server answers nobody).
  */
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs';
+import { rmdirSync } from 'node:fs';
 import { log } from '../log.ts';
 import { isServerAlive, type MountRecord, removeLogsOfDeadServers, removeRecord } from './mount-records.ts';
 import { MOUNT_TYPE, type MountEntry, mountAt } from './mount-table.ts';
@@ -12,25 +12,8 @@ import { unmountPath } from './unmount.ts';
 /** The kernel answers for a dead connection at once; longer means that somebody is there, and slow. */
 const PROBE_DEADLINE_MS = 2000;
 
-/** Whether a process that we may look at holds the FUSE connection: fdinfo of /dev/fuse names it (Linux 6.x). */
-function isConnectionHeld(connection: number): boolean {
-  for (const pid of readdirSync('/proc')) {
-    if (!/^\d+$/.test(pid)) continue;
-    try {
-      for (const descriptor of readdirSync(`/proc/${pid}/fd`)) {
-        if (readlinkSync(`/proc/${pid}/fd/${descriptor}`) !== '/dev/fuse') continue;
-        const info = readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, 'latin1');
-        if (new RegExp(`^fuse_connection:\\s*${connection}$`, 'm').test(info)) return true;
-      }
-    } catch {
-      // not ours to look at, or it ended meanwhile
-    }
-  }
-  return false;
-}
-
 /** statfs in a process of its own, which may hang without harm. True where the kernel says ENOTCONN. */
-function answersNotConnected(mountPoint: string): Promise<boolean> {
+export function answersNotConnected(mountPoint: string): Promise<boolean> {
   return new Promise((resolve) => {
     const child = spawn('/usr/bin/stat', ['-f', '--', mountPoint], {
       env: { LC_ALL: 'C' },
@@ -55,13 +38,12 @@ function answersNotConnected(mountPoint: string): Promise<boolean> {
   });
 }
 
-/** Whether the server of a mount of ours is gone. In doubt it is not. */
-export async function isDead(entry: MountEntry, records: readonly MountRecord[]): Promise<boolean> {
-  if (entry.type !== MOUNT_TYPE) return false;
-  const record = records.find((candidate) => candidate.mountPoint === entry.mountPoint);
-  if (record !== undefined && isServerAlive(record)) return false;
-  if (isConnectionHeld(entry.minor)) return false;
-  return answersNotConnected(entry.mountPoint);
+/**
+ * Whether the connection of a mount of ours is gone: with its server, or cut off while the server still lives (by
+ * the watchdog, as long as the server is stopped). So only the kernel can say. In doubt it is not.
+ */
+export async function isDead(entry: MountEntry): Promise<boolean> {
+  return entry.type === MOUNT_TYPE && (await answersNotConnected(entry.mountPoint));
 }
 
 /** Detaches a dead mount and removes what its server left behind. */
@@ -74,7 +56,7 @@ export async function clearDeadMount(
   log().warn({ mountPoint: entry.mountPoint, source: entry.source }, 'removed a mount whose server had died');
   const record = records.find((candidate) => candidate.mountPoint === entry.mountPoint);
   if (record === undefined || isServerAlive(record)) return;
-  removeRecord(runtimeDir, entry.mountPoint);
+  removeRecord(runtimeDir, record);
   removeLogsOfDeadServers(runtimeDir);
   if (record.ownsMountPoint && mountAt(entry.mountPoint) === undefined) {
     try {

@@ -88,8 +88,14 @@ export function writeRecord(runtimeDir: string, record: MountRecord): void {
   renameSync(temporary, file);
 }
 
-export function removeRecord(runtimeDir: string, mountPoint: string): void {
-  rmSync(recordFile(runtimeDir, mountPoint), { force: true });
+/** Its own: a server that outlived its mount (detached, stopped) leaves that of a later one on the same place. */
+export function removeRecord(
+  runtimeDir: string,
+  { mountPoint, pid, startTicks }: Pick<MountRecord, 'mountPoint' | 'pid' | 'startTicks'>,
+): void {
+  const file = recordFile(runtimeDir, mountPoint);
+  const found = readRecordFile(file);
+  if (found?.pid === pid && found.startTicks === startTicks) rmSync(file, { force: true });
 }
 
 /** Records that are damaged, or of a later version, are left out. */

@@ -18,6 +18,7 @@ import { type FuseEvents, type FuseSession, openFuseSession } from '../native-fu
 import { encodeTree } from '../tree/encode-tree.ts';
 import { openMappedTree } from '../tree/mapped-tree.ts';
 import { containedLinks } from './contained-links.ts';
+import { answersNotConnected } from './dead-mounts.ts';
 import { MissedReads } from './missed-reads.ts';
 import { descriptorOf, openMountedDevice } from './mount-device.ts';
 import { type MountEntry, mountAt, readMountTable } from './mount-table.ts';
@@ -182,12 +183,19 @@ class MountedNative implements MountedTransport {
     this.interruptReads();
     if (errno !== 0 && !this.#isUnmounting) {
       log().error({ mountPoint: this.#mountPoint }, `the connection to the kernel ended: ${nameOf(errno)}`);
-      await this.unmount({ lazy: true }).catch((error: unknown) => {
-        log().warn({ err: error }, `${this.#mountPoint} is dead and could not be unmounted`);
-      });
+      if (await this.#isStillThere()) {
+        await this.unmount({ lazy: true }).catch((error: unknown) => {
+          log().warn({ err: error }, `${this.#mountPoint} is dead and could not be unmounted`);
+        });
+      }
     }
     this.#isUnmounted = true;
     this.#reportClosed();
+  }
+
+  /** What lies there may be a later mount, with all numbers of ours: the kernel gives them out again at once. */
+  async #isStillThere(): Promise<boolean> {
+    return this.#entry === undefined || (await answersNotConnected(this.#entry.mountPoint));
   }
 }
 

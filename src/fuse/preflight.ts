@@ -173,9 +173,8 @@ export async function prepareMountPoint(place: string, options: MountPointOption
 async function clearIfDead(mountPoint: string, runtimeDir: string): Promise<void> {
   const entry = mountAt(mountPoint);
   if (entry === undefined) return;
-  const records = readRecords(runtimeDir);
-  if (await isDead(entry, records)) {
-    await clearDeadMount(entry, records, runtimeDir);
+  if (await isDead(entry)) {
+    await clearDeadMount(entry, readRecords(runtimeDir), runtimeDir);
     return;
   }
   throw new PeelError(

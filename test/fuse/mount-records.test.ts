@@ -50,8 +50,8 @@ describe('records', () => {
     expect(readRecords(folder)).toHaveLength(2);
     expect(readRecords(folder)).toContainEqual(first);
     expect(readRecords(folder)).toContainEqual(second);
-    removeRecord(folder, '/mnt/x');
-    removeRecord(folder, '/mnt/never');
+    removeRecord(folder, first);
+    removeRecord(folder, record({ mountPoint: '/mnt/never' }));
     expect(readRecords(folder)).toEqual([second]);
     expect(readdirSync(path.join(folder, 'mounts'))).toHaveLength(1);
   });

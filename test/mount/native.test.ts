@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { readRecords } from '../../src/fuse/mount-records.ts';
 import type { LiteralNode } from '../support/literal-tree.mjs';
 import {
   closeMounts,
@@ -379,6 +380,40 @@ print(json.dumps([go(lambda: open(m + "f").read()), go(lambda: os.listdir(m))]))
     expect(await mounted.exited).toEqual({ code: 0, signal: null });
     expect(mounted.stderr).toContain('the connection to the kernel ended: ECONNABORTED');
     expect(isMounted(mounted.mountPoint)).toBe(false);
+  });
+
+  test('and cut off is a dead mount; going on, it leaves alone what was mounted in its place (F27)', async () => {
+    const stopped = await mountLiteral({
+      root: dir({ f: file('content') }),
+      options: { watchdogMs: 1000 },
+    });
+    stopped.kill('SIGSTOP');
+    // Returns when the connection is cut.
+    expect((await run('cat', [path.join(stopped.mountPoint, 'f')])).stderr).not.toBe('');
+    const runtimeDir = path.join(stopped.folder, 'run');
+    const next = await mountLiteral({
+      root: dir({ f: file('next') }),
+      place: stopped.mountPoint,
+      options: { runtimeDir },
+    });
+    stopped.kill('SIGCONT');
+    expect(await stopped.exited).toEqual({ code: 0, signal: null });
+    expect((await run('cat', [path.join(next.mountPoint, 'f')])).stdout).toBe('next');
+    expect(readRecords(runtimeDir)).toMatchObject([{ mountPoint: next.mountPoint, pid: next.pid }]);
+  });
+
+  test('together with its watchdog, as by a freezer, is given time to show that it lives', async () => {
+    const mounted = await mountLiteral({ root: dir({ f: file('content') }), options: { watchdogMs: 4000 } });
+    const watchdog = Number(readFileSync(`/proc/${mounted.pid}/task/${mounted.pid}/children`, 'utf8'));
+    process.kill(watchdog, 'SIGSTOP');
+    mounted.kill('SIGSTOP');
+    const pause = (ms: number) => new Promise((resolve) => void setTimeout(resolve, ms));
+    await pause(5000); // more than the limit
+    process.kill(watchdog, 'SIGCONT');
+    await pause(100); // the watchdog runs first: its time-out has expired
+    mounted.kill('SIGCONT');
+    expect((await run('cat', [path.join(mounted.mountPoint, 'f')])).stdout).toBe('content');
+    expect(existsSync(`/proc/${watchdog}`)).toBe(true);
   });
 
   test('is left alone by a watchdog while it lives, and takes the watchdog with it', async () => {

@@ -266,20 +266,19 @@ function tell(context: MountContext, message: string): void {
 
 async function listMounts(context: MountContext): Promise<number> {
   const records = readRecords(await openRuntimeDir(context.env));
-  const mounts = [];
-  for (const entry of readMountTable()) {
-    if (entry.type !== MOUNT_TYPE) continue;
+  const entries = readMountTable().filter((entry) => entry.type === MOUNT_TYPE);
+  const areDead = await Promise.all(entries.map(isDead));
+  const mounts = entries.map((entry, index) => {
     const record = records.find((candidate) => candidate.mountPoint === entry.mountPoint);
-    const state = (await isDead(entry, records)) ? 'dead' : 'alive';
-    mounts.push({
+    return {
       mountPoint: entry.mountPoint,
       image: record?.image ?? entry.source.replace(/^peel:/, ''),
       digest: record?.digest,
       pid: record?.pid,
       startedAt: record?.startedAt,
-      state,
-    });
-  }
+      state: areDead[index] === true ? 'dead' : 'alive',
+    };
+  });
   if (context.settings.format !== 'table') {
     const writer = new EntryWriter(context, 'mounts');
     for (const each of mounts) await writer.write(each);

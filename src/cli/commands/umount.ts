@@ -86,7 +86,7 @@ function whereMounted(place: string): string {
 async function unmountOne(context: UmountContext, entry: MountEntry, runtimeDir: string): Promise<void> {
   const records = readRecords(runtimeDir);
   const record = records.find((candidate) => candidate.mountPoint === entry.mountPoint);
-  if (await isDead(entry, records)) {
+  if (await isDead(entry)) {
     await clearDeadMount(entry, records, runtimeDir);
     return;
   }
