@@ -5,7 +5,7 @@ import { openCacheDir } from '../blob/cache-dir.ts';
 import { isPeelError } from '../errors.ts';
 import { isDead } from '../fuse/dead-mounts.ts';
 import { checkFuseNative } from '../fuse/fuse-native-transport.ts';
-import { openRuntimeDir, readRecords } from '../fuse/mount-records.ts';
+import { openRuntimeDir } from '../fuse/mount-records.ts';
 import { MOUNT_TYPE, readMountTable } from '../fuse/mount-table.ts';
 import { checkFuseDevice, checkPrivileges, hasMountCapability } from '../fuse/preflight.ts';
 import { findFusermount } from '../fuse/unmount.ts';
