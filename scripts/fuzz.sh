@@ -9,11 +9,15 @@ cd "$(dirname "$0")/.."
 # target: sources below native/
 declare -A SOURCES=(
   [fuse_decode]='fuzz/fuse_decode_fuzz.cc fuse_decode.cc fuse_init.cc fuse_ops.cc tree_view.cc tree_validator.cc'
+  [scanner]='fuzz/scanner_fuzz.cc scanner.cc index_builder.cc lane.cc sha256.cc tar_framer.cc tar_header.cc decoder.cc gzip_stream.cc gzip_header.cc zstd_stream.cc plain_stream.cc window.cc'
   [span_decoder]='fuzz/span_decoder_fuzz.cc decoder.cc gzip_stream.cc gzip_header.cc zstd_stream.cc plain_stream.cc window.cc'
   [tree_view]='fuzz/tree_view_fuzz.cc fuzz/walk_tree.cc tree_view.cc tree_validator.cc'
 )
 # target: libraries
-declare -A LIBRARIES=([span_decoder]='-lz -l:libzstd.a')
+declare -A LIBRARIES=(
+  [scanner]='-lz -l:libzstd.a -lcrypto -pthread'
+  [span_decoder]='-lz -l:libzstd.a'
+)
 CXX=${FUZZ_CXX:-clang++-14}
 
 seed() { # target: inputs to begin with, in $2
@@ -23,6 +27,9 @@ seed() { # target: inputs to begin with, in $2
       node scripts/fuzz-trees.mjs build/fuzz/dist "$2.trees"
       export FUZZ_TREE=$2.trees/everything
       node scripts/fuzz-requests.mjs "$2"
+      ;;
+    scanner)
+      node scripts/fuzz-layers.mjs "$2"
       ;;
     span_decoder)
       node scripts/fuzz-spans.mjs "$2"
