@@ -181,8 +181,11 @@ class MountedNative implements MountedTransport {
     const what = errno === 0 ? 'unmounted before it answered' : nameOf(errno);
     this.#reportReady(new PeelError('ERR_MOUNT', `mounting on ${this.#mountPoint}: ${what}`));
     this.interruptReads();
-    if (errno !== 0 && !this.#isUnmounting) {
-      log().error({ mountPoint: this.#mountPoint }, `the connection to the kernel ended: ${nameOf(errno)}`);
+    if (!this.#isUnmounting) {
+      if (errno !== 0) {
+        log().error({ mountPoint: this.#mountPoint }, `the connection to the kernel ended: ${nameOf(errno)}`);
+      }
+      // After umount -f of a mount in use, too, which the kernel tells us as if it were unmounted.
       if (await this.#isStillThere()) {
         await this.unmount({ lazy: true }).catch((error: unknown) => {
           log().warn({ err: error }, `${this.#mountPoint} is dead and could not be unmounted`);
@@ -195,7 +198,9 @@ class MountedNative implements MountedTransport {
 
   /** What lies there may be a later mount, with all numbers of ours: the kernel gives them out again at once. */
   async #isStillThere(): Promise<boolean> {
-    return this.#entry === undefined || (await answersNotConnected(this.#entry.mountPoint));
+    if (this.#entry === undefined) return false;
+    const { mountPoint, id } = this.#entry;
+    return mountAt(mountPoint)?.id === id && (await answersNotConnected(mountPoint));
   }
 }
 

@@ -1,7 +1,16 @@
 /** What the native transport can and the other cannot: bytes as names, times, holes, interruption, survival. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { readRecords } from '../../src/fuse/mount-records.ts';
@@ -354,7 +363,7 @@ print(json.dumps(r))`,
   });
 });
 
-describe.skipIf(whyNoMounts() !== undefined)('a server that is stopped', () => {
+describe.skipIf(whyNoMounts() !== undefined)('a server that is stopped or cut off', () => {
   afterEach(closeMounts);
 
   test('is cut off by its watchdog: readers get an error, and it cleans up when it goes on (P9, F27)', async () => {
@@ -414,6 +423,18 @@ print(json.dumps([go(lambda: open(m + "f").read()), go(lambda: os.listdir(m))]))
     mounted.kill('SIGCONT');
     expect((await run('cat', [path.join(mounted.mountPoint, 'f')])).stdout).toBe('content');
     expect(existsSync(`/proc/${watchdog}`)).toBe(true);
+  });
+
+  test('leaves no dead mount after umount -f of one that is in use', async () => {
+    const mounted = await mountLiteral({ root: dir({ f: file('content') }) });
+    const user = openSync(path.join(mounted.mountPoint, 'f'), 'r');
+    try {
+      expect((await run('umount', ['-f', mounted.mountPoint])).stderr).toContain('busy');
+      expect(await mounted.exited).toEqual({ code: 0, signal: null });
+      expect(isMounted(mounted.mountPoint)).toBe(false);
+    } finally {
+      closeSync(user);
+    }
   });
 
   test('is left alone by a watchdog while it lives, and takes the watchdog with it', async () => {
