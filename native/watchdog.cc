@@ -25,7 +25,7 @@ constexpr unsigned kFsmountCloexec = 1;
 constexpr unsigned kConfigCreate = 6;
 
 // Silence is waited through in so many steps. A frozen process (cgroup freezer, SIGSTOP of the whole session, CRIU)
-// finds its time-outs expired when it goes on, before a server that was frozen with it can give a sign: that is one step.
+// finds its time-outs expired when it goes on, before a server frozen with it can give a sign: that is one step.
 constexpr unsigned long kSteps = 8;
 
 int OpenUnplaced(const char* name) {
