@@ -34,6 +34,7 @@ const PROCESSES = 16;
 const MAX_UNMEASURED_BYTES = 64 * 1024 * 1024;
 /** Another process evicts, or nothing can be freed: writes are skipped for so long. */
 const RETRY_AFTER_MS = 1000;
+const TELL_EVERY_MS = 60_000;
 /** What file systems allocate in. */
 const PAGE_BYTES = 4096;
 
@@ -50,7 +51,7 @@ export class Evictor {
   /** Bytes that may be written before the next measurement. */
   #headroom = 0;
   #skipUntilMs = Number.NEGATIVE_INFINITY;
-  #isFull = false;
+  #toldMs = Number.NEGATIVE_INFINITY;
   #running: Promise<number> | undefined;
 
   constructor(versionDir: string, limits: EvictionLimits) {
@@ -67,18 +68,18 @@ export class Evictor {
     }
     if (this.#headroom < bytes) {
       this.#skipUntilMs = performance.now() + RETRY_AFTER_MS;
-      this.#tellOnce();
+      this.#tellNowAndThen();
       return false;
     }
-    this.#isFull = false;
     this.#headroom -= bytes;
     return true;
   }
 
-  /** One warning each time that the cache becomes full beyond help. */
-  #tellOnce(): void {
-    if (this.#isFull) return;
-    this.#isFull = true;
+  /** A cache far below its load becomes full again and again: one warning a minute is enough. */
+  #tellNowAndThen(): void {
+    const now = performance.now();
+    if (now - this.#toldMs < TELL_EVERY_MS) return;
+    this.#toldMs = now;
     log().warn(
       { directory: this.#versionDir, ...this.#limits },
       'the cache has no room, by its limits or that of the disk: going on without it',
