@@ -71,11 +71,15 @@ run_tests() {
 
 # A bug behind `mark`, a line of native/FILE, must fail `test` with a report that says `words`.
 prove() { # file, mark, bug, words, test
-  local failed=0
+  local failed=0 scratch
   refresh
   sed -i "s|^$2\$|&\n$3|" "$copy/native/$1"
   ! cmp -s "native/$1" "$copy/native/$1" || { echo "native/$1 has no line '$2'" >&2; return 1; }
-  run_tests "$5" >"$folder/proof.log" 2>&1 || failed=$?
+  # What a test leaves behind that loses its server goes with the folder.
+  scratch=$(mktemp -d)
+  chmod 755 "$scratch"
+  TMPDIR=$scratch run_tests "$5" >"$folder/proof.log" 2>&1 || failed=$?
+  rm -rf --one-file-system "$scratch"
   # The sources come back with the time they had: make would keep the bug.
   rm -f "$copy/build/Release/obj.target/peel/native/${1%.cc}.o"
   if [ "$failed" = 0 ] || ! grep -q "$4" "$reports"/* 2>/dev/null; then
