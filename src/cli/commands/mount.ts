@@ -15,7 +15,7 @@ import {
   removeLogsOfDeadServers,
 } from '../../fuse/mount-records.ts';
 import { MOUNT_TYPE, readMountTable } from '../../fuse/mount-table.ts';
-import { listenForInterruption, serve } from '../../fuse/serve.ts';
+import { type Interruption, listenForInterruption, serve } from '../../fuse/serve.ts';
 import { TRANSPORT_NAMES, TRANSPORTS, type TransportName } from '../../fuse/transports.ts';
 import { configureLog } from '../../log.ts';
 import { type MountedImage, type MountImageOptions, mountImage } from '../../mount.ts';
@@ -148,8 +148,8 @@ async function openAndMount(
   name: string,
   place: string | undefined,
   options: MountImageOptions,
+  interruption: Interruption,
 ): Promise<MountedImage> {
-  const interruption = listenForInterruption(process);
   let close: (() => Promise<void>) | undefined;
   const { readTimeoutMs } = options;
   // The image's own deadline knows the layer and the range; the transport's comes behind it, for what is deaf.
@@ -173,6 +173,27 @@ async function openAndMount(
       if (mounted.status === 'fulfilled') await mounted.value.unmount({ lazy: true });
     }
     throw error;
+  }
+}
+
+/**
+ * Opens, mounts and begins to serve. The listeners of `serve` are there before those of the opening go: without any,
+ * a signal would end the process and leave a dead mount.
+ */
+async function openAndServe(
+  context: MountContext,
+  name: string,
+  place: string | undefined,
+  options: MountImageOptions,
+  tell: (message: string) => void,
+): Promise<{ readonly mounted: MountedImage; readonly served: Promise<void> }> {
+  const interruption = listenForInterruption(process);
+  try {
+    const mounted = await openAndMount(context, name, place, options, interruption);
+    const served = serve(mounted, { signals: process, tell });
+    // It came when the mount was already there, and nobody was left to act on it.
+    if (interruption.signal.aborted) await mounted.unmount({ lazy: true });
+    return { mounted, served };
   } finally {
     interruption.end();
   }
@@ -184,8 +205,9 @@ async function serveInForeground(
   place: string | undefined,
   options: MountOptions,
 ): Promise<number> {
-  const mounted = await openAndMount(context, name, place, options.mount);
-  const served = serve(mounted, { signals: process, tell: (message) => tell(context, message) });
+  const { mounted, served } = await openAndServe(context, name, place, options.mount, (message) =>
+    tell(context, message),
+  );
   context.progress.clear();
   await context.stdout.write(`${mounted.mountPoint}\n`);
   await context.stdout.flush();
@@ -208,8 +230,8 @@ async function serveInBackground(
   configureLog(context.settings.logLevel ?? 'warn', logFile);
   try {
     const onPrepared = (): void => pipe.prepared();
-    const mounted = await openAndMount(context, name, place, { ...options.mount, logFile, onPrepared });
-    const served = serve(mounted, { signals: process, tell: () => undefined });
+    const mountOptions = { ...options.mount, logFile, onPrepared };
+    const { mounted, served } = await openAndServe(context, name, place, mountOptions, () => undefined);
     context.progress.clear();
     // Whoever started this was killed meanwhile: what it cannot tell of must not stay mounted.
     if (!pipe.ready(mounted.mountPoint)) await mounted.unmount({ lazy: true });
