@@ -185,12 +185,12 @@ async function openAndServe(
   name: string,
   place: string | undefined,
   options: MountImageOptions,
-  tell: (message: string) => void,
+  onMessage: (message: string) => void,
 ): Promise<{ readonly mounted: MountedImage; readonly served: Promise<void> }> {
   const interruption = listenForInterruption(process);
   try {
     const mounted = await openAndMount(context, name, place, options, interruption);
-    const served = serve(mounted, { signals: process, tell });
+    const served = serve(mounted, { signals: process, tell: onMessage });
     // It came when the mount was already there, and nobody was left to act on it.
     if (interruption.signal.aborted) await mounted.unmount({ lazy: true });
     return { mounted, served };
