@@ -16,32 +16,20 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "fuse_device.h"
 #include "fuse_ops.h"
+#include "fuse_parked.h"
+#include "fuse_watchdog.h"
 #include "span_files.h"
 #include "status.h"
 
 namespace peel::fuse {
-
-// A descriptor of /dev/fuse, closed when the last one lets go of it.
-class Device {
- public:
-  explicit Device(int fd) : fd_(fd) {}
-  ~Device();
-  Device(const Device&) = delete;
-  Device& operator=(const Device&) = delete;
-  int fd() const { return fd_; }
-
- private:
-  const int fd_;
-};
 
 struct Event {
   enum Kind : uint8_t {
@@ -70,7 +58,6 @@ class Session : public std::enable_shared_from_this<Session> {
   // `data` is a stored tree that outlives the session's threads: Stop() before it goes.
   static Status Create(const uint8_t* data, size_t size, OpsOptions ops, SessionOptions options,
                        std::function<void()> wake, std::shared_ptr<Session>* out);
-  ~Session();
 
   // Serves a mounted descriptor, which it owns from now on. Once.
   Status Start(int fd);
@@ -97,14 +84,6 @@ class Session : public std::enable_shared_from_this<Session> {
   uint64_t Misses() const { return misses_.load(std::memory_order_relaxed); }
 
  private:
-  struct Parked {
-    std::shared_ptr<Device> device;
-    uint64_t unique;
-    size_t length;
-    uint64_t since_ms;
-    uint32_t pid;
-    bool is_interrupted;  // by a signal that did not kill; the kernel says no more when another does
-  };
   struct Thread {
     // When its request came, milliseconds of the monotonic clock; 0 while it waits for one.
     std::atomic<uint64_t> busy_since{0};
@@ -123,14 +102,10 @@ class Session : public std::enable_shared_from_this<Session> {
   void Leave(int error);
 
   void Park(const std::shared_ptr<Device>& device, const Request& request, uint32_t ino, size_t length);
-  void Interrupt(uint64_t unique);
   void EndInterrupted(uint64_t id);
-  bool Unpark(uint64_t id, Parked* parked);
   void Put(Event event);
 
   void WatchLoop();
-  void FailOverdue(uint64_t now_ms);
-  void EndKilled();
   bool IsAlive(uint64_t now_ms, uint64_t limit_ms) const;
 
   const SessionOptions options_;
@@ -145,12 +120,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::atomic<bool> stopping_{false};
   std::atomic<int> end_error_{0};
 
-  std::mutex parked_mutex_;
-  std::unordered_map<uint64_t, Parked> parked_;          // by id
-  std::unordered_map<uint64_t, uint64_t> id_of_unique_;  // of those
-  std::deque<uint64_t> early_interrupts_;                // for reads that are not parked yet
-  bool has_interrupted_ = false;                         // some parked read is
-  uint64_t next_id_ = 1;
+  ParkedReads parked_;
 
   std::mutex events_mutex_;
   std::vector<Event> events_;
@@ -159,9 +129,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::mutex watch_mutex_;
   std::condition_variable watch_changed_;
   bool watch_ends_ = false;
-  int heartbeat_ = -1;
-  int watchdog_ = 0;  // pid
-  uint64_t watch_limit_ms_ = 0;
+  Watchdog watchdog_;
 
   std::unique_ptr<std::atomic<uint64_t>[]> counts_;
   std::atomic<uint64_t> misses_{0};
