@@ -13,11 +13,12 @@ import path from 'node:path';
 import { CacheDir, type CacheLimits, openCacheDir } from './blob/cache-dir.ts';
 import { isPeelError } from './errors.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
+import { ImageRecords } from './image/image-records.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { Entry, Toc } from './layer/toc.ts';
 import { log } from './log.ts';
 import type { ImageConfig, Manifest } from './reference/documents.ts';
-import type { Platform } from './reference/platform.ts';
+import { formatPlatform, type Platform } from './reference/platform.ts';
 import { parseImageName } from './reference/transport.ts';
 import { DocumentStore, withDocumentStore } from './source/document-store.ts';
 import { openSource, type SourceOptions } from './source/open-source.ts';
@@ -61,11 +62,24 @@ export async function openImage(nameText: string, options: OpenImageOptions): Pr
   try {
     const resolved = await resolveImage(source, options.platform, options.signal);
     log().info({ image: source.name, digest: resolved.manifestDocument.digest }, 'image resolved');
-    return new Image(source, resolved, cache, options);
+    const image = new Image(source, resolved, cache, options);
+    await new ImageRecords(cache.versionDir).note({
+      name: nameAnywhere(image.name),
+      digest: image.digest,
+      platform: formatPlatform(image.platform),
+      layers: image.layers.map(({ descriptor: { digest, size } }) => ({ digest, size })),
+    });
+    return image;
   } catch (error) {
     await source.close();
     throw error;
   }
+}
+
+/** With the path absolute, where the image lies in a file or folder. */
+function nameAnywhere(name: string): string {
+  const file = /^((?:oci|oci-archive|docker-archive):)(.*)$/s.exec(name);
+  return file === null ? name : `${file[1]}${path.resolve(file[2] ?? '')}`;
 }
 
 /** A cache that cannot be used costs time, not the answer (P12); one that others could tamper with is refused. */

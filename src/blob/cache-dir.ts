@@ -5,6 +5,8 @@
  *                                     spans          uncompressed bytes, sparse, each at its own offset
  *                                     spans.map      which spans are there (span-map.ts)
  *   <cache>/v1/trees/<key>            (src/tree/stored-tree.ts)
+ *   <cache>/v1/documents, names     (src/source/document-store.ts)
+ *   <cache>/v1/images/<key>         (src/image/image-records.ts)
  *   <cache>/v1/evict.lock             (evict-lock.ts)
  *
  * The folder `v1` is raised when a stored form changes in a way that old programs would misread.

@@ -11,6 +11,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   tree: async () => (await import('./commands/tree.ts')).tree,
   cat: async () => (await import('./commands/cat.ts')).cat,
   stat: async () => (await import('./commands/stat.ts')).stat,
+  images: async () => (await import('./commands/images.ts')).images,
   inspect: async () => (await import('./commands/inspect.ts')).inspect,
   layers: async () => (await import('./commands/layers.ts')).layers,
   manifest: async () => (await import('./commands/manifest.ts')).manifest,

@@ -121,6 +121,28 @@ describe.skipIf(!hasRegistry())('bytes fetched from the registry', () => {
     expect(whole.stdout.equals(content.subarray(0, SIZE / 4))).toBe(true);
     expect(proxy.counts.bytes).toBeGreaterThan(sizes[0] ?? 0);
   });
+
+  test('a layer that two images have is fetched, indexed and cached once', async () => {
+    const base = [
+      member('etc', { type: 'dir' }),
+      member('etc/base', { content: content.subarray(0, SIZE / 8) }),
+    ];
+    const sizes: number[] = [];
+    for (const name of ['first', 'second']) {
+      const layout = path.join(user.work, name);
+      const written = writeLayout(layout, { layers: [base, [member(name, { content: Buffer.from(name) })]] });
+      sizes.push(written.layers[1]?.size ?? 0);
+      await registry.pushLayout(name, 'latest', `oci:${layout}`);
+    }
+    expect((await user.run(['ls', `${proxy.address}/first`])).stdout.toString()).toBe('etc\nfirst\n');
+    expect((await user.run(['cat', `${proxy.address}/first`, '/etc/base'])).status).toBe(0);
+    proxy.reset();
+    expect((await user.run(['ls', `${proxy.address}/second`])).stdout.toString()).toBe('etc\nsecond\n');
+    const read = await user.run(['cat', `${proxy.address}/second`, '/etc/base']);
+    expect(read.stdout.equals(content.subarray(0, SIZE / 8))).toBe(true);
+    // Its own layer, its configuration, nothing of the shared one.
+    expect(proxy.counts.blobBytes).toBeLessThan((sizes[1] ?? 0) + 2_000);
+  }, 60_000);
 });
 
 function layerFolder(user: PeelUser, digest: Digest): string {
