@@ -15,7 +15,8 @@ import { isPeelError } from './errors.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
 import { ImageRecords } from './image/image-records.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
-import type { Entry, Toc } from './layer/toc.ts';
+import { upperTrees } from './image/upper-trees.ts';
+import type { Toc } from './layer/toc.ts';
 import { log } from './log.ts';
 import type { ImageConfig, Manifest } from './reference/documents.ts';
 import { formatPlatform, type Platform } from './reference/platform.ts';
@@ -27,11 +28,8 @@ import type { ImageSource, SourceStats, StoredDocument } from './source/source.t
 import { mergeLayers } from './tree/merge.ts';
 import type { Node, Tree } from './tree/node.ts';
 import { type StoredTree, TreeStore, treeKey } from './tree/stored-tree.ts';
-import { mergeUpperLayers } from './tree/upper-layers.ts';
 import { type ByteString, type Digest, uncompressed } from './units.ts';
 
-/** `filesystemFor` merges the upper layers anew for each layer that it takes on; with more entries it takes all. */
-const MAX_TRIED_ENTRIES = 500_000;
 /** Compressed bytes of layers that are read before it is known that they are needed. */
 const MAX_SPECULATIVE_BYTES = 4 * 1024 * 1024;
 
@@ -48,6 +46,13 @@ export interface OpenImageOptions {
   readonly onProgress?: (progress: IndexProgress) => void;
   /** Ends the opening and all indexing. */
   readonly signal?: AbortSignal;
+}
+
+/** A tree of the image, as far as it is known. */
+export interface KnownTree {
+  /** Unless it is the whole image: each path in it is final, but directories may have more children. */
+  readonly tree: Tree;
+  readonly isWhole: boolean;
 }
 
 /** @throws PeelError for everything that can be wrong with the name, the registry or the documents. */
@@ -167,6 +172,28 @@ export class Image {
     return (await this.#openTree()).tree;
   }
 
+  /**
+   * The same, as it becomes known: all layers are indexed, the upper ones first, and each tree reaches deeper than the
+   * one before; the last is the whole image (`tree`), and the only one where nothing needs to be indexed. Rejects as
+   * soon as any layer fails; asked again, it is tried again.
+   */
+  async *trees(): AsyncGenerator<KnownTree, void, undefined> {
+    const whole = this.tree();
+    whole.catch(() => {});
+    const isKnown = this.layers.every((_, layer) => this.#opened.isKnown(layer));
+    if (!isKnown && (await this.#loadTree()) === undefined) {
+      const toc = (layer: number): Promise<Toc> => this.layerToc(layer);
+      const known = upperTrees({
+        count: this.layers.length,
+        // No longer than until some layer has failed.
+        entries: async (layer) => (await Promise.race([toc(layer), whole.then(() => toc(layer))])).entries,
+        isAtHand: (layer) => this.#opened.isKnown(layer),
+      });
+      for await (const { tree } of known) yield { tree, isWhole: false };
+    }
+    yield { tree: await whole, isWhole: true };
+  }
+
   /** The file system over the merged view. */
   async filesystem(): Promise<FileSystem> {
     return this.#filesystemOver(await this.tree());
@@ -220,15 +247,15 @@ export class Image {
 
   async #upperFilesystemFor(name: ByteString): Promise<FileSystem | undefined> {
     if ((await this.#loadTree()) !== undefined) return undefined;
-    const entries: (readonly Entry[])[] = this.layers.map(() => []);
-    let merged = 0;
-    for (let lowest = this.layers.length - 1; lowest > 0; lowest -= 1) {
-      this.#startIndexing(lowest);
-      entries[lowest] = (await this.layerToc(lowest)).entries;
-      merged += entries.reduce((sum, list) => sum + list.length, 0);
-      if (merged > MAX_TRIED_ENTRIES) return undefined;
-      const tree = mergeUpperLayers(entries, lowest);
-      if (tree === undefined) continue;
+    const known = upperTrees({
+      count: this.layers.length,
+      entries: async (layer) => {
+        this.#startIndexing(layer);
+        return (await this.layerToc(layer)).entries;
+      },
+      isAtHand: (layer) => this.#opened.isKnown(layer),
+    });
+    for await (const { tree } of known) {
       const filesystem = this.#filesystemOver(tree);
       if (resolves(filesystem, name)) return filesystem;
     }
@@ -268,6 +295,8 @@ export class Image {
   }
 
   async #merge(): Promise<Tree> {
+    // The upper ones come first: they may say by themselves what somebody waits for.
+    for (let layer = this.layers.length - 1; layer >= 0; layer -= 1) this.#opened.startIndexing(layer);
     // One layer that fails ends it: nobody waits for the download of the others, which `close` interrupts.
     const tocs = await Promise.all(this.layers.map((_, layer) => this.layerToc(layer)));
     return mergeLayers(tocs.map((toc) => toc.entries));

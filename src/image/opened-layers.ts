@@ -68,6 +68,8 @@ export class OpenedLayers {
   readonly #slots = new Budget(Math.min(os.availableParallelism(), 4));
   readonly #closing = new AbortController();
   readonly #tocs = new Map<Digest, Promise<StoredToc>>();
+  /** Layers whose TOC has been there, even if it was let go of since. */
+  readonly #known = new Set<Digest>();
   /** What readers work with: without entries, where it comes from the disk. */
   readonly #indexes = new Map<Digest, Promise<StoredToc<TocIndex>>>();
   readonly #readers = new Map<Digest, Promise<OpenLayer>>();
@@ -115,6 +117,11 @@ export class OpenedLayers {
   /** Begins to index a layer, for whoever asks for it later, who is also told of a failure. */
   startIndexing(layer: number): void {
     this.#openToc(layer).catch(() => {});
+  }
+
+  /** True once the TOC of a layer is there. */
+  isKnown(layer: number): boolean {
+    return this.#known.has(this.#at(layer).descriptor.digest);
   }
 
   /** Bytes of a range of a layer's tar that are in the cache. */
@@ -204,6 +211,7 @@ export class OpenedLayers {
     const { descriptor, diffID } = this.#at(layer);
     const stored = await once(opened, descriptor.digest, open);
     const { toc } = stored;
+    this.#known.add(descriptor.digest);
     if (toc.diffID === diffID && toc.compressedSize === descriptor.size) return stored;
     throw new PeelError(
       'ERR_DIGEST_MISMATCH',

@@ -1,104 +1,85 @@
-/** What an opened image does when a layer cannot be had, and once it is closed. */
+/** What an opened image says while its layers come, when one cannot be had, and once it is closed. */
 import { expect, test } from 'vitest';
-import { openCacheDir } from '../../src/blob/cache-dir.ts';
-import { throwIfAborted } from '../../src/errors.ts';
-import { Image } from '../../src/image.ts';
-import type { Descriptor } from '../../src/reference/descriptor.ts';
-import { parseConfig } from '../../src/reference/parse-config.ts';
-import { parseDocument } from '../../src/reference/parse-document.ts';
-import type { BlobSource, ImageSource } from '../../src/source/source.ts';
-import { sha256Digest } from '../support/digests.ts';
+import type { Tree } from '../../src/tree/node.ts';
+import { HeldSource } from '../support/held-source.ts';
+import { member } from '../support/image-layout.ts';
+import { writeTar } from '../support/tar-bytes.ts';
 import { useTempDirs } from '../support/temp-dirs.ts';
 
 const makeDir = useTempDirs();
-const LAYER = 'application/vnd.oci.image.layer.v1.tar';
-const right = Buffer.alloc(1024);
-const stalledDigest = sha256Digest('a layer that never comes');
 
-const notAsked = (): Promise<never> => Promise.reject(new Error('not asked'));
-
-/** Two layers: the lower never sends a byte, the upper sends wrong ones. */
-class BrokenSource implements ImageSource {
-  readonly name = 'oci:broken';
-  readonly stats = { requests: 0, bytesFetched: 0 };
-  stalled = 0;
-  ended = 0;
-
-  readonly resolve = notAsked;
-  readonly fetchDocument = notAsked;
-  readonly fetchBlob = notAsked;
-
-  openBlob({ digest, size }: Descriptor): BlobSource {
-    const stall = (signal: AbortSignal | undefined): Promise<void> => this.#stall(signal);
-    return {
-      digest,
-      size,
-      async *fetch(_range, signal) {
-        if (digest === stalledDigest) await stall(signal);
-        yield Buffer.alloc(size, 1);
-      },
-    };
-  }
-
-  async #stall(signal: AbortSignal | undefined): Promise<void> {
-    this.stalled += 1;
-    await new Promise<void>((resolve) => {
-      signal?.addEventListener('abort', () => resolve());
-    });
-    this.ended += 1;
-    throwIfAborted(signal, 'reading');
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
+function layerOf(...names: string[]): Buffer {
+  return writeTar(names.map((name) => member(name, { type: name.endsWith('/') ? 'dir' : 'file' }))).bytes;
 }
 
-async function openBroken(source: ImageSource): Promise<Image> {
-  const digests = [stalledDigest, sha256Digest(right)];
-  const configBytes = Buffer.from(
-    JSON.stringify({ os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: digests } }),
-  );
-  const bytes = Buffer.from(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: 'application/vnd.oci.image.manifest.v1+json',
-      config: {
-        mediaType: 'application/vnd.oci.image.config.v1+json',
-        digest: sha256Digest(configBytes),
-        size: configBytes.length,
-      },
-      layers: digests.map((digest) => ({ mediaType: LAYER, digest, size: right.length })),
-    }),
-  );
-  const manifest = parseDocument(bytes);
-  if (manifest.kind !== 'manifest') throw new Error('not a manifest');
-  const resolved = {
-    manifest,
-    manifestDocument: { mediaType: manifest.mediaType, digest: sha256Digest(bytes), bytes },
-    indexDigest: undefined,
-    config: parseConfig(configBytes),
-    configBytes,
+/** Directories with a slash. */
+function namesOf(tree: Tree): string[] {
+  return [...(tree.root.children ?? [])].map(([name, { kind }]) => (kind === 'dir' ? `${name}/` : name));
+}
+
+/** Lowest first. */
+const threeLayers = (): HeldSource => new HeldSource([layerOf('base'), layerOf('middle'), layerOf('top')]);
+
+test('the tree is there layer by layer from the top, and in the end as a whole', async () => {
+  const source = threeLayers();
+  const image = await source.open(makeDir());
+  const trees = image.trees();
+  const seen: [string[], boolean][] = [];
+  const next = async (): Promise<void> => {
+    const { value } = await trees.next();
+    if (value !== undefined) seen.push([namesOf(value.tree), value.isWhole]);
   };
-  const cacheDir = makeDir();
-  return new Image(source, resolved, await openCacheDir(cacheDir), { cacheDir, source: { registry: {} } });
-}
+  source.release(2);
+  await next();
+  source.release(1);
+  await next();
+  source.release(0);
+  await next();
+  await next();
+  expect(seen).toEqual([
+    [['top'], false],
+    [['middle', 'top'], false],
+    [['base', 'middle', 'top'], true],
+  ]);
+  expect(source.asked.at(0)).toBe(source.digests[2]);
+  await image.close();
+});
+
+test('the tree that a finished image gives is the whole one at once', async () => {
+  const source = threeLayers();
+  const image = await source.open(makeDir());
+  for (const layer of [0, 1, 2]) source.release(layer);
+  await image.tree();
+  const seen: boolean[] = [];
+  for await (const { isWhole } of image.trees()) seen.push(isWhole);
+  expect(seen).toEqual([true]);
+  await image.close();
+});
+
+test('a broken layer ends the wait for the layers above it', async () => {
+  const source = new HeldSource([layerOf('base'), layerOf('top')]);
+  const image = await source.open(makeDir());
+  source.spoil(0);
+  await expect(image.trees().next()).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
+  await image.close();
+});
 
 test('a layer that is broken is reported while another one is still awaited; closing ends the wait', async () => {
-  const source = new BrokenSource();
-  const image = await openBroken(source);
+  const source = new HeldSource([layerOf('base'), layerOf('top')]);
+  const image = await source.open(makeDir());
+  source.spoil(1);
   await expect(image.filesystem()).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
-  expect([source.stalled, source.ended]).toEqual([1, 0]);
+  expect([source.asked.length, source.ended]).toEqual([2, 0]);
   await image.close();
   expect(source.ended).toBe(1);
 });
 
 test('a closed image opens nothing any more', async () => {
-  const source = new BrokenSource();
-  const image = await openBroken(source);
+  const source = threeLayers();
+  const image = await source.open(makeDir());
   await image.close();
   await expect(image.layerToc(0)).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
   await expect(image.filesystem()).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
-  expect(source.stalled).toBe(0);
+  expect(source.asked).toEqual([]);
   await image.close();
 });
