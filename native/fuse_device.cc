@@ -12,11 +12,15 @@
 namespace peel::fuse {
 namespace {
 
+// Room for a request: far more than a read-only file system is sent, BATCH_FORGET apart, which fills what there is.
+constexpr size_t kRequestBuffer = 64 * 1024;
 static_assert(kRequestBuffer >= kSmallestReadBuffer);
 // Ties another descriptor to the connection of the one whose number is passed.
 const unsigned long kCloneDevice = _IOR(229, 0, uint32_t);  // NOLINT(google-runtime-int): ioctl(2)
 
 }  // namespace
+
+Device::Device(int fd) : fd_(fd), buffer_(new uint8_t[kRequestBuffer]) {}
 
 Device::~Device() {
   close(fd_);
@@ -30,13 +34,16 @@ std::shared_ptr<Device> Device::Clone() const {
   return ioctl(fd, kCloneDevice, &source) == 0 ? clone : nullptr;
 }
 
-size_t Device::Take(uint8_t* buffer, int* error) const {
+bool Device::Take(Incoming* incoming, int* error) {
   for (;;) {
-    const ssize_t count = read(fd_, buffer, kRequestBuffer);
-    if (count > 0) return static_cast<size_t>(count);
+    const ssize_t count = read(fd_, buffer_.get(), kRequestBuffer);
+    if (count > 0) {
+      *incoming = Incoming{buffer_.get(), static_cast<size_t>(count), 0};
+      return true;
+    }
     if (count == 0) {
       *error = EIO;
-      return 0;
+      return false;
     }
     if (errno == EINTR || errno == ENOENT) continue;  // ENOENT: taken back before it was read
     if (errno == EAGAIN) {
@@ -45,7 +52,7 @@ size_t Device::Take(uint8_t* buffer, int* error) const {
       continue;
     }
     *error = errno;
-    return 0;
+    return false;
   }
 }
 
@@ -60,13 +67,13 @@ int Device::Write(uint64_t unique, int error, const uint8_t* data, size_t size) 
   }
 }
 
-int Device::AnswerError(uint64_t unique, int error) const {
-  return Write(unique, error, nullptr, 0);
+int Device::AnswerError(const Place& place, int error) {
+  return Write(place.unique, error, nullptr, 0);
 }
 
-int Device::AnswerData(uint64_t unique, const uint8_t* data, size_t size) const {
-  const int failed = Write(unique, 0, data, size);
-  if (failed != 0) AnswerError(unique, EIO);
+int Device::AnswerData(const Place& place, const uint8_t* data, size_t size) {
+  const int failed = Write(place.unique, 0, data, size);
+  if (failed != 0) AnswerError(place, EIO);
   return failed;
 }
 

@@ -1,42 +1,38 @@
-// A descriptor of /dev/fuse: requests are read from it, answers written to it.
+// A descriptor of /dev/fuse as a channel: requests are read from it, answers written to it.
 //
-// Ownership: closes its descriptor, so it is shared by those who owe an answer. Threads: any number; requests go to
-// whoever reads first. Errors: an errno.
+// Ownership: closes its descriptor, so it is shared by those who owe an answer. Threads: the descriptors of one
+// connection share its queue; a request goes to whoever reads first. Errors: an errno.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 
+#include "fuse_channel.h"
+
 namespace peel::fuse {
 
-// Room for a request: far more than a read-only file system is sent, BATCH_FORGET apart, which fills what there is.
-constexpr size_t kRequestBuffer = 64 * 1024;
-
-class Device {
+class Device final : public Channel {
  public:
-  explicit Device(int fd) : fd_(fd) {}
-  ~Device();
-  Device(const Device&) = delete;
-  Device& operator=(const Device&) = delete;
+  explicit Device(int fd);
+  ~Device() override;
   int fd() const { return fd_; }
 
-  // Another descriptor of the same connection, so that requests are read in parallel. Null where this process may not
-  // open /dev/fuse, as in a mount through fusermount3.
+  // Another descriptor of the same connection. Null where this process may not open /dev/fuse, as in a mount through
+  // fusermount3.
   std::shared_ptr<Device> Clone() const;
 
-  // Waits for a request and reads it into `buffer`, of kRequestBuffer bytes; 0 with an errno that ends the service.
-  size_t Take(uint8_t* buffer, int* error) const;
-
-  // 0 also where the request has gone meanwhile, which is nobody's fault.
-  int AnswerError(uint64_t unique, int error) const;
-  // The bytes, or an error where the kernel does not take them: a reader must not wait for ever.
-  int AnswerData(uint64_t unique, const uint8_t* data, size_t size) const;
+  bool Take(Incoming* incoming, int* error) override;
+  Output& output() override { return output_; }
+  int AnswerError(const Place& place, int error) override;
+  int AnswerData(const Place& place, const uint8_t* data, size_t size) override;
 
  private:
   int Write(uint64_t unique, int error, const uint8_t* data, size_t size) const;
 
   const int fd_;
+  const std::unique_ptr<uint8_t[]> buffer_;
+  Output output_;
 };
 
 }  // namespace peel::fuse

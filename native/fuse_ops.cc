@@ -92,16 +92,6 @@ class DirentWriter {
 
 }  // namespace
 
-uint8_t* Output::Room() {
-  if (room_ == nullptr) room_.reset(new uint8_t[kMaxAnswer]);
-  return room_.get();
-}
-
-uint8_t* Output::Scratch() {
-  if (scratch_ == nullptr) scratch_.reset(new uint8_t[kMaxAnswer]);
-  return scratch_.get();
-}
-
 Ops::Ops(const TreeView& tree, Bytes& bytes, OpsOptions options)
     : tree_(tree), bytes_(bytes), options_(std::move(options)) {
   for (uint32_t ino = 1; ino <= tree_.InodeCount(); ++ino) {

@@ -10,32 +10,17 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
 #include "fuse_decode.h"
 #include "fuse_init.h"
+#include "fuse_output.h"
 #include "fuse_protocol.h"
 #include "tree_view.h"
 
 namespace peel::fuse {
-
-// The largest answer: a read of as many pages as INIT agrees on.
-constexpr size_t kMaxAnswer = 1024 * 1024;
-
-// kMaxAnswer bytes for an answer without its header; one a thread. Pages are touched only as far as answers reach.
-class Output {
- public:
-  uint8_t* Room();
-  // A second room, for the stored bytes of sparse files.
-  uint8_t* Scratch();
-
- private:
-  std::unique_ptr<uint8_t[]> room_;
-  std::unique_ptr<uint8_t[]> scratch_;
-};
 
 // Bytes of layers that are verified and at hand.
 class Bytes {

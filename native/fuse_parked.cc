@@ -41,17 +41,17 @@ bool IsBeingKilled(uint32_t pid) {
 
 }  // namespace
 
-uint64_t ParkedReads::Add(const std::shared_ptr<Device>& device, const Request& request, size_t length) {
+uint64_t ParkedReads::Add(const std::shared_ptr<Channel>& channel, const Place& place, uint32_t pid, size_t length) {
   std::lock_guard<std::mutex> lock(mutex_);
-  const auto early = std::find(early_interrupts_.begin(), early_interrupts_.end(), request.unique);
+  const auto early = std::find(early_interrupts_.begin(), early_interrupts_.end(), place.unique);
   const bool is_interrupted = early != early_interrupts_.end();
   if (is_interrupted) {
     early_interrupts_.erase(early);
     has_interrupted_ = true;
   }
   const uint64_t id = next_id_++;
-  id_of_unique_[request.unique] = id;
-  parked_.emplace(id, ParkedRead{device, request.unique, length, MonotonicMs(), request.pid, is_interrupted});
+  id_of_unique_[place.unique] = id;
+  parked_.emplace(id, ParkedRead{channel, place, length, MonotonicMs(), pid, is_interrupted});
   return id;
 }
 
@@ -60,7 +60,7 @@ bool ParkedReads::Take(uint64_t id, ParkedRead* parked) {
   const auto found = parked_.find(id);
   if (found == parked_.end()) return false;
   *parked = std::move(found->second);
-  id_of_unique_.erase(parked->unique);
+  id_of_unique_.erase(parked->place.unique);
   parked_.erase(found);
   return true;
 }

@@ -12,14 +12,13 @@
 #include <unordered_map>
 #include <vector>
 
-#include "fuse_decode.h"
-#include "fuse_device.h"
+#include "fuse_channel.h"
 
 namespace peel::fuse {
 
 struct ParkedRead {
-  std::shared_ptr<Device> device;
-  uint64_t unique = 0;
+  std::shared_ptr<Channel> channel;
+  Place place;
   size_t length = 0;  // of its answer, at most
   uint64_t since_ms = 0;
   uint32_t pid = 0;
@@ -29,7 +28,7 @@ struct ParkedRead {
 class ParkedReads {
  public:
   // Its id, never 0.
-  uint64_t Add(const std::shared_ptr<Device>& device, const Request& request, size_t length);
+  uint64_t Add(const std::shared_ptr<Channel>& channel, const Place& place, uint32_t pid, size_t length);
   // False where it is not there any more: somebody else answers.
   bool Take(uint64_t id, ParkedRead* parked);
 

@@ -50,7 +50,13 @@ Session::Session(const TreeView& tree, OpsOptions ops, SessionOptions options, s
 Status Session::Start(int fd) {
   auto device = std::make_shared<Device>(fd);
   fcntl(fd, F_SETFD, FD_CLOEXEC);
-  if (!StartThread("peel-watch", [self = shared_from_this()] { self->WatchLoop(); }) || !Launch(device, true)) {
+  Begin agree = [this, device](int* error) {
+    if (!Agree(*device, error)) return false;
+    StartOthers(*device);
+    return true;
+  };
+  if (!StartThread("peel-watch", [self = shared_from_this()] { self->WatchLoop(); }) ||
+      !Launch(device, std::move(agree))) {
     return Status::Of(Fault::kMemory, "cannot start a thread");
   }
   return Status::Ok();
@@ -67,13 +73,12 @@ void Session::Stop() {
   watch_changed_.notify_all();
 }
 
-bool Session::Launch(std::shared_ptr<Device> device, bool is_first) {
+bool Session::Launch(std::shared_ptr<Channel> channel, Begin begin) {
   const unsigned index = started_.fetch_add(1);
   running_.fetch_add(1);
   const bool is_started =
-      StartThread("peel-fuse", [self = shared_from_this(), device = std::move(device), index, is_first]() mutable {
-        self->Serve(std::move(device), index, is_first);
-      });
+      StartThread("peel-fuse", [self = shared_from_this(), channel = std::move(channel), begin = std::move(begin),
+                                index]() mutable { self->Serve(std::move(channel), std::move(begin), index); });
   if (!is_started) running_.fetch_sub(1);
   return is_started;
 }
@@ -82,48 +87,49 @@ bool Session::Launch(std::shared_ptr<Device> device, bool is_first) {
 void Session::StartOthers(const Device& device) {
   for (unsigned index = 1; index < options_.threads; ++index) {
     std::shared_ptr<Device> clone = device.Clone();
-    if (clone == nullptr || !Launch(std::move(clone), false)) return;
+    if (clone == nullptr || !Launch(std::move(clone), [](int*) { return true; })) return;
   }
 }
 
-void Session::Serve(std::shared_ptr<Device> device, size_t index, bool is_first) {
+void Session::Serve(std::shared_ptr<Channel> channel, Begin begin, size_t index) {
   int error = 0;
   try {
-    const std::unique_ptr<uint8_t[]> buffer(new uint8_t[kRequestBuffer]);
-    Output output;
-    if (!is_first || Agree(*device, buffer.get(), &error)) {
-      if (is_first) StartOthers(*device);
-      while (ServeOne(device, threads_[index], buffer.get(), output, &error)) {
+    if (begin(&error)) {
+      begin = nullptr;
+      while (ServeOne(channel, threads_[index], &error)) {
       }
     }
   } catch (const std::exception&) {
     error = ENOMEM;
   }
   threads_[index].busy_since.store(0);
-  device.reset();
+  // Descriptors are closed before the end is told.
+  begin = nullptr;
+  channel.reset();
   Leave(error);
 }
 
-bool Session::Agree(const Device& device, uint8_t* buffer, int* error) {
+bool Session::Agree(Device& device, int* error) {
   for (;;) {
-    const size_t size = device.Take(buffer, error);
-    if (size == 0) return false;
+    Incoming incoming;
+    if (!device.Take(&incoming, error)) return false;
     fuse::Request request;
-    if (Decode(buffer, size, &request) != Decoded::kOk || request.opcode != kInit) {
+    if (Decode(incoming.bytes, incoming.size, &request) != Decoded::kOk || request.opcode != kInit) {
       *error = EPROTO;
       return false;
     }
+    const Place place{request.unique, incoming.entry};
     counts_[kInit].fetch_add(1, std::memory_order_relaxed);
     InitReply reply;
     Terms agreed;
     const Agreement agreement = Negotiate(request.init, ops_.InitWishes(), &reply, &agreed);
     if (agreement == Agreement::kTooOld) {
-      device.AnswerError(request.unique, EPROTO);
+      device.AnswerError(place, EPROTO);
       *error = EPROTONOSUPPORT;
       return false;
     }
     if (agreement == Agreement::kAgreed) ops_.Agree(agreed);
-    *error = device.AnswerData(request.unique, reinterpret_cast<const uint8_t*>(&reply), sizeof(reply));
+    *error = device.AnswerData(place, reinterpret_cast<const uint8_t*>(&reply), sizeof(reply));
     if (*error != 0) return false;
     if (agreement == Agreement::kAskAgain) continue;
     Event ready{Event::kReady};
@@ -135,43 +141,44 @@ bool Session::Agree(const Device& device, uint8_t* buffer, int* error) {
   }
 }
 
-bool Session::ServeOne(const std::shared_ptr<Device>& device, Thread& thread, uint8_t* buffer, Output& output,
-                       int* error) {
-  const size_t size = device->Take(buffer, error);
-  if (size == 0) return false;
+// False when it is to end; `*error` then says why.
+bool Session::ServeOne(const std::shared_ptr<Channel>& channel, Thread& thread, int* error) {
+  Incoming incoming;
+  if (!channel->Take(&incoming, error)) return false;
   // In this order, so that Stop() either sees the thread busy or the thread sees that it stops.
   thread.busy_since.store(MonotonicMs());
   if (stopping_.load()) return false;
-  Dispatch(device, buffer, size, output);
+  Dispatch(channel, incoming);
   thread.busy_since.store(0);
   return true;
 }
 
-void Session::Dispatch(const std::shared_ptr<Device>& device, const uint8_t* bytes, size_t size, Output& output) {
+void Session::Dispatch(const std::shared_ptr<Channel>& channel, const Incoming& incoming) {
   fuse::Request request;
-  const Decoded decoded = Decode(bytes, size, &request);
+  const Decoded decoded = Decode(incoming.bytes, incoming.size, &request);
   if (decoded == Decoded::kUnanswerable) return;
+  const Place place{request.unique, incoming.entry};
   if (request.opcode < kOpcodes) counts_[request.opcode].fetch_add(1, std::memory_order_relaxed);
   if (decoded == Decoded::kMalformed) {
-    device->AnswerError(request.unique, EIO);
+    channel->AnswerError(place, EIO);
     return;
   }
   if (request.opcode == kInterrupt) {
     if (const uint64_t id = parked_.Interrupt(request.target); id != 0) EndInterrupted(id);
     return;
   }
-  const Answer answer = ops_.Respond(request, output);
+  const Answer answer = ops_.Respond(request, channel->output());
   switch (answer.kind) {
     case Answer::kNone:
       return;
     case Answer::kMiss:
-      Park(device, request, ops_.InoOf(request.node), answer.size);
+      Park(channel, place, request, answer.size);
       return;
     case Answer::kReply:
       if (answer.error != 0) {
-        device->AnswerError(request.unique, answer.error);
+        channel->AnswerError(place, answer.error);
       } else {
-        device->AnswerData(request.unique, answer.data, answer.size);
+        channel->AnswerData(place, answer.data, answer.size);
       }
       return;
   }
@@ -195,10 +202,11 @@ void Session::Leave(int error) {
   Put(closed);
 }
 
-void Session::Park(const std::shared_ptr<Device>& device, const fuse::Request& request, uint32_t ino, size_t length) {
+void Session::Park(const std::shared_ptr<Channel>& channel, const Place& place, const fuse::Request& request,
+                   size_t length) {
   Event event{Event::kMiss};
-  event.id = parked_.Add(device, request, length);
-  event.ino = ino;
+  event.id = parked_.Add(channel, place, request.pid, length);
+  event.ino = ops_.InoOf(request.node);
   event.offset = request.offset;
   event.length = length;
   misses_.fetch_add(1, std::memory_order_relaxed);
@@ -208,7 +216,7 @@ void Session::Park(const std::shared_ptr<Device>& device, const fuse::Request& r
 void Session::EndInterrupted(uint64_t id) {
   ParkedRead parked;
   if (!parked_.Take(id, &parked)) return;
-  parked.device->AnswerError(parked.unique, EINTR);
+  parked.channel->AnswerError(parked.place, EINTR);
   Event event{Event::kInterrupted};
   event.id = id;
   Put(event);
@@ -217,13 +225,13 @@ void Session::EndInterrupted(uint64_t id) {
 int Session::Reply(uint64_t id, const uint8_t* data, size_t size) {
   ParkedRead parked;
   if (!parked_.Take(id, &parked)) return 0;
-  return parked.device->AnswerData(parked.unique, data, std::min(size, parked.length));
+  return parked.channel->AnswerData(parked.place, data, std::min(size, parked.length));
 }
 
 int Session::Fail(uint64_t id, int error) {
   ParkedRead parked;
   if (!parked_.Take(id, &parked)) return 0;
-  return parked.device->AnswerError(parked.unique, error);
+  return parked.channel->AnswerError(parked.place, error);
 }
 
 void Session::Put(Event event) {

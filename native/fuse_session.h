@@ -91,17 +91,18 @@ class Session : public std::enable_shared_from_this<Session> {
 
   Session(const TreeView& tree, OpsOptions ops, SessionOptions options, std::function<void()> wake);
 
-  void Serve(std::shared_ptr<Device> device, size_t index, bool is_first);
-  // False when it is to end; `*error` then says why.
-  bool ServeOne(const std::shared_ptr<Device>& device, Thread& thread, uint8_t* buffer, Output& output, int* error);
-  void Dispatch(const std::shared_ptr<Device>& device, const uint8_t* bytes, size_t size, Output& output);
-  // Before anything else, on the first thread.
-  bool Agree(const Device& device, uint8_t* buffer, int* error);
-  void StartOthers(const Device& device);
-  bool Launch(std::shared_ptr<Device> device, bool is_first);
+  // What a server thread does before it serves; false where it is not to, with an errno if that ends the service.
+  using Begin = std::function<bool(int* error)>;
+  bool Launch(std::shared_ptr<Channel> channel, Begin begin);
+  void Serve(std::shared_ptr<Channel> channel, Begin begin, size_t index);
+  bool ServeOne(const std::shared_ptr<Channel>& channel, Thread& thread, int* error);
+  void Dispatch(const std::shared_ptr<Channel>& channel, const Incoming& incoming);
   void Leave(int error);
+  // INIT, before anything else, on the first thread.
+  bool Agree(Device& device, int* error);
+  void StartOthers(const Device& device);
 
-  void Park(const std::shared_ptr<Device>& device, const Request& request, uint32_t ino, size_t length);
+  void Park(const std::shared_ptr<Channel>& channel, const Place& place, const Request& request, size_t length);
   void EndInterrupted(uint64_t id);
   void Put(Event event);
 
