@@ -62,7 +62,7 @@ describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)('a read (%s)', (tr
     expect(await Promise.all(waiting)).toEqual(Object.keys(slow).map((_, index) => `content ${index}`));
   });
 
-  test('without bytes ends with EIO at the deadline, deaf to signals or not, and the next one succeeds (P8, F3)', async () => {
+  test('without bytes ends with EIO at the deadline, deaf to signals or not, and the next one succeeds (P8, F3, E234)', async () => {
     const gate = path.join(temporaryFolder(), 'open');
     const mounted = await mountLiteral({
       transport,

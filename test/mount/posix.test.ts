@@ -171,7 +171,7 @@ except OSError as e:
     ).toEqual(['hello', 5, 'hello', 4095, 4095, '/hello']);
   });
 
-  test('names: 255 bytes and UTF-8 are found, 256 bytes are ENAMETOOLONG, missing ones ENOENT (E235)', async () => {
+  test('names: 255 bytes and UTF-8 are found, 256 bytes are ENAMETOOLONG, missing ones and whiteouts ENOENT (E223, E235)', async () => {
     expect(
       await ask(`def e(n):
     try:
