@@ -134,6 +134,7 @@ describe.skipIf(!hasRegistry())('bytes fetched from the registry', () => {
       sizes.push(written.layers[1]?.size ?? 0);
       await registry.pushLayout(name, 'latest', `oci:${layout}`);
     }
+    expect((await user.run(['tags', `${proxy.address}/first`])).stdout.toString()).toBe('latest\n');
     expect((await user.run(['ls', `${proxy.address}/first`])).stdout.toString()).toBe('etc\nfirst\n');
     expect((await user.run(['cat', `${proxy.address}/first`, '/etc/base'])).status).toBe(0);
     proxy.reset();

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Descriptor } from '../../src/reference/descriptor.ts';
 import { parseRegistryReference } from '../../src/reference/registry-reference.ts';
 import { openRegistry, type RegistryOptions } from '../../src/source/registry/registry-source.ts';
+import { listTags } from '../../src/source/registry/tags.ts';
 import { compressed } from '../../src/units.ts';
 import { sha256Digest } from '../support/digests.ts';
 import { hasRegistry, startRegistry, type TestRegistry } from '../support/registry.ts';
@@ -94,6 +95,14 @@ describe.skipIf(!hasRegistry())('a real registry', () => {
     const { bytes } = await readRange(token.address, { authfile: token.authfile }, 0, 100);
     expect(bytes.equals(LAYER.subarray(0, 100))).toBe(true);
     expect(token.tokenServer!.requests.length - before).toBe(1);
+  });
+
+  test('its tags are listed, with the credentials that it wants (E219)', async () => {
+    for (const tag of ['v2', 'a-tag']) await token.pushImage('team/app', tag, [LAYER]);
+    const reference = parseRegistryReference(`${token.address}/team/app`);
+    const found: string[] = [];
+    for await (const page of listTags(reference, { ...BARE, authfile: token.authfile })) found.push(...page);
+    expect(found.toSorted()).toEqual(['a-tag', 'v1', 'v2']);
   });
 
   test.each(['htpasswd', 'token'] as const)(

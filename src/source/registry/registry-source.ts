@@ -7,12 +7,11 @@ import { MAX_DOCUMENT_SIZE } from '../../reference/parse-document.ts';
 import { formatReference, type RegistryReference } from '../../reference/registry-reference.ts';
 import { type CompressedRange, compressed, type Digest } from '../../units.ts';
 import type { BlobSource, ImageSource, SourceStats, StoredDocument } from '../source.ts';
-import { refuseEncoding } from './content-range.ts';
 import type { RegistryOptions } from './options.ts';
 import { fetchRange } from './range-fetch.ts';
-import { type ClientAnswer, RegistryClient } from './registry-client.ts';
-import type { Operation, RegistryHost } from './registry-host.ts';
-import { TransportFailure } from './transport-failure.ts';
+import { readBody } from './read-body.ts';
+import { RegistryClient } from './registry-client.ts';
+import type { RegistryHost } from './registry-host.ts';
 
 export type { RegistryOptions } from './options.ts';
 
@@ -146,7 +145,7 @@ class RegistrySource implements ImageSource {
         },
         operation,
       );
-      const bytes = await this.#readManifest({ answer, host }, maxBytes, doing, operation);
+      const bytes = await readBody(this.#client, { answer, host }, maxBytes, doing, operation);
       if (bytes === undefined) {
         continue;
       }
@@ -176,33 +175,6 @@ class RegistrySource implements ImageSource {
         digest: got,
         bytes,
       };
-    }
-  }
-
-  /** undefined: the connection failed, and another try may begin. */
-  async #readManifest(
-    { answer, host }: ClientAnswer,
-    maxBytes: number,
-    doing: string,
-    operation: Operation,
-  ): Promise<Buffer | undefined> {
-    try {
-      const refuse = (why: string): PeelError =>
-        new PeelError('ERR_REGISTRY_RESPONSE', `${doing}: from ${host.config.name} ${why}`);
-      refuseEncoding(answer, refuse, this.#client.secrets);
-      return await answer.readAll(maxBytes, doing);
-    } catch (error) {
-      answer.close();
-      if (!(error instanceof TransportFailure)) {
-        throw error;
-      }
-      const failure = error.toError(doing, host.config.name);
-      if (!error.isRetryable) {
-        throw failure;
-      }
-      this.#client.demote(host);
-      await operation.tries.wait(failure, operation.signal);
-      return undefined;
     }
   }
 
