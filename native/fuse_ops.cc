@@ -94,11 +94,10 @@ class DirentWriter {
 
 Ops::Ops(const TreeView& tree, Bytes& bytes, OpsOptions options)
     : tree_(tree), bytes_(bytes), options_(std::move(options)) {
-  for (uint32_t ino = 1; ino <= tree_.InodeCount(); ++ino) {
-    const InodeRecord& inode = tree_.Inode(ino);
+  for (const InodeRecord& inode : tree_.Inodes()) {
     if (inode.flags & kSparse) has_sparse_ = true;
     if (inode.xattrs == 0 || has_posix_acls_) continue;
-    for (const XattrPair& pair : tree_.XattrsOf(ino)) {
+    for (const XattrPair& pair : tree_.XattrsOf(inode.ino)) {
       if (tree_.XattrName(pair).substr(0, kAclPrefix.size()) == kAclPrefix) has_posix_acls_ = true;
     }
   }
@@ -399,7 +398,9 @@ std::string Ops::PathOf(uint32_t ino) const {
     if (inode.is_directory()) {
       search(inode.directory.parent);
     } else {
-      for (uint32_t directory = 1; directory <= tree_.InodeCount() && !search(directory);) ++directory;
+      for (const InodeRecord& each : tree_.Inodes()) {
+        if (search(each.ino)) break;
+      }
     }
     if (parent == 0) return "";
     names.push_back(name);

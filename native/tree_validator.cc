@@ -19,8 +19,18 @@ constexpr uint64_t kBlockSize = 4096;
 constexpr uint32_t kPermissions = 07777;
 
 constexpr size_t kSectionTable = 64;  // in the header: offset and length of each
-enum Section : uint8_t { kInodes, kDirents, kSparsePieces, kXattrSets, kXattrPairs, kStrings, kWarnings, kSections };
-constexpr size_t kHeaderRest = kSectionTable + 16 * kSections;
+enum Section : uint8_t {
+  kInodes,
+  kNumbers,
+  kDirents,
+  kSparsePieces,
+  kXattrSets,
+  kXattrPairs,
+  kStrings,
+  kWarnings,
+  kSections
+};
+static_assert(kSectionTable + 16 * kSections == kTreeBodySum, "the header has no gap");
 
 template <typename Number>
 Number Load(const uint8_t* at) {
@@ -53,6 +63,7 @@ class TreeValidator {
 
   Status Run(TreeView* out) {
     if (Status status = ReadHeader(); !status.ok()) return status;
+    if (Status status = CheckNumbers(); !status.ok()) return status;
     if (Status status = CheckXattrs(); !status.ok()) return status;
     if (Status status = CheckInodes(); !status.ok()) return status;
     if (Status status = CheckLinks(); !status.ok()) return status;
@@ -64,15 +75,16 @@ class TreeValidator {
  private:
   Status ReadHeader();
   Status ReadSections();
+  Status CheckNumbers() const;
   Status CheckXattrs();
   Status CheckInodes();
   Status CheckLinks();
   Status CheckWarnings() const;
   // Each nullptr, or what is wrong with the record.
   const char* CheckCommon(const InodeRecord& inode) const;
-  const char* CheckByType(uint32_t ino, const InodeRecord& inode);
+  const char* CheckByType(const InodeRecord& inode);
   const char* CheckFile(const InodeRecord& inode);
-  const char* CheckDirectory(uint32_t ino, const InodeRecord& inode);
+  const char* CheckDirectory(const InodeRecord& inode);
   const char* CheckSymlink(const InodeRecord& inode) const;
 
   template <typename Record>
@@ -85,6 +97,7 @@ class TreeValidator {
     return Status::Ok();
   }
   bool HasString(uint64_t offset, uint64_t length) const { return offset + length <= view_.strings_.size(); }
+  size_t IndexOf(const InodeRecord& inode) const { return static_cast<size_t>(&inode - view_.inodes_.begin()); }
   uint64_t OffsetOf(const void* record) const {
     return static_cast<uint64_t>(static_cast<const uint8_t*>(record) - data_);
   }
@@ -100,7 +113,7 @@ class TreeValidator {
   // How far the tables are accounted for: each record belongs to exactly one inode, in their order.
   uint64_t next_dirent_ = 0;
   uint64_t next_sparse_ = 0;
-  // Names that lead to each inode, index = ino - 1.
+  // Names that lead to each inode, in the order of the records.
   std::vector<uint32_t> names_;
 };
 
@@ -117,7 +130,7 @@ Status TreeValidator::ReadHeader() {
   }
   view_.layer_count_ = Load<uint32_t>(data_ + 24);
   if (view_.layer_count_ > 0x10000) return Broken("too many layers", 24);
-  if (!IsZero(data_ + 28, 4) || !IsZero(data_ + kHeaderRest, kTreeBodySum - kHeaderRest)) {
+  if (!IsZero(data_ + 28, 4)) {
     return Broken("its header has more than it should", 28);
   }
   view_.key_ = data_ + 32;
@@ -140,15 +153,33 @@ Status TreeValidator::ReadSections() {
   }
   if (end != size_) return Broken(std::to_string(size_ - end) + " bytes left over", end);
   if (Status status = Table(kInodes, view_.inodes_); !status.ok()) return status;
+  if (Status status = Table(kNumbers, view_.places_); !status.ok()) return status;
   if (Status status = Table(kDirents, view_.dirents_); !status.ok()) return status;
   if (Status status = Table(kSparsePieces, view_.sparse_); !status.ok()) return status;
   if (Status status = Table(kXattrSets, view_.xattr_sets_); !status.ok()) return status;
   if (Status status = Table(kXattrPairs, view_.xattr_pairs_); !status.ok()) return status;
   if (length_[kStrings] > kLargestTable) return Broken("too many strings", offset_[kStrings]);
   view_.strings_ = {reinterpret_cast<const char*>(data_ + offset_[kStrings]), length_[kStrings]};
-  if (view_.inodes_.empty() || !view_.Inode(kRootIno).is_directory()) {
+  return Status::Ok();
+}
+
+// Each inode is found under its number and no other. The root is the first of both.
+Status TreeValidator::CheckNumbers() const {
+  if (view_.inodes_.empty() || view_.inodes_[0].ino != kRootIno || !view_.inodes_[0].is_directory()) {
     return Broken("its root is no directory", offset_[kInodes]);
   }
+  for (const uint32_t& place : view_.places_) {
+    const auto ino = static_cast<uint64_t>(&place - view_.places_.begin()) + 1;
+    if (place > view_.inodes_.size() || (place != 0 && view_.inodes_[place - 1].ino != ino)) {
+      return Broken("number " + std::to_string(ino) + " leads to another inode", OffsetOf(&place));
+    }
+  }
+  for (const InodeRecord& inode : view_.inodes_) {
+    if (!view_.Has(inode.ino) || &view_.Inode(inode.ino) != &inode) {
+      return Broken("inode " + std::to_string(inode.ino) + " is not found under its number", OffsetOf(&inode));
+    }
+  }
+  if (view_.places_[view_.places_.size() - 1] == 0) return Broken("numbers of no inode", offset_[kNumbers]);
   return Status::Ok();
 }
 
@@ -177,12 +208,10 @@ Status TreeValidator::CheckXattrs() {
 
 Status TreeValidator::CheckInodes() {
   names_.resize(view_.inodes_.size());
-  for (uint32_t ino = kRootIno; view_.Has(ino); ++ino) {
-    const InodeRecord& inode = view_.Inode(ino);
+  for (const InodeRecord& inode : view_.inodes_) {
     const char* problem = CheckCommon(inode);
-    if (problem == nullptr) problem = CheckByType(ino, inode);
-    if (problem != nullptr) return Broken("inode " + std::to_string(ino) + ": " + problem, OffsetOf(&inode));
-    if (ino == kLargestTable) break;
+    if (problem == nullptr) problem = CheckByType(inode);
+    if (problem != nullptr) return Broken("inode " + std::to_string(inode.ino) + ": " + problem, OffsetOf(&inode));
   }
   if (next_dirent_ != view_.dirents_.size()) return Broken("entries of no directory", offset_[kDirents]);
   if (next_sparse_ != view_.sparse_.size()) return Broken("sparse pieces of no file", offset_[kSparsePieces]);
@@ -203,16 +232,15 @@ const char* TreeValidator::CheckCommon(const InodeRecord& inode) const {
   if ((inode.flags & kSparse) != 0 && !inode.is_file()) return "sparse, but no file";
   if (inode.size != 0 && !inode.is_file() && !inode.is_symlink()) return "a size where there can be none";
   if (inode.xattrs > view_.xattr_sets_.size()) return "attributes that are not there";
-  if (inode.zero != 0) return "a record with more than it should have";
   return nullptr;
 }
 
-const char* TreeValidator::CheckByType(uint32_t ino, const InodeRecord& inode) {
+const char* TreeValidator::CheckByType(const InodeRecord& inode) {
   switch (inode.type()) {
     case kFile:
       return CheckFile(inode);
     case kDirectory:
-      return CheckDirectory(ino, inode);
+      return CheckDirectory(inode);
     case kSymlink:
       return CheckSymlink(inode);
     case kCharDevice:
@@ -256,12 +284,14 @@ const char* TreeValidator::CheckFile(const InodeRecord& inode) {
   return nullptr;
 }
 
-// Parents have lower numbers than their children, so the way up ends at the root, and every directory is the
-// child of exactly one: no circle, no second way.
-const char* TreeValidator::CheckDirectory(uint32_t ino, const InodeRecord& inode) {
+// The records of parents come before those of their children, so the way up ends at the root, and every directory is
+// the child of exactly one: no circle, no second way.
+const char* TreeValidator::CheckDirectory(const InodeRecord& inode) {
   const DirectoryContent& directory = inode.directory;
   if (directory.zero != 0) return "a record with more than it should have";
-  if (ino == kRootIno ? directory.parent != kRootIno : directory.parent == 0 || directory.parent >= ino) {
+  if (!view_.Has(directory.parent)) return "a parent that is not there";
+  const InodeRecord& parent = view_.Inode(directory.parent);
+  if (inode.ino == kRootIno ? directory.parent != kRootIno : &parent >= &inode) {
     return "its parent does not come before it";
   }
   if (directory.first != next_dirent_ || directory.count > view_.dirents_.size() - next_dirent_) {
@@ -269,7 +299,7 @@ const char* TreeValidator::CheckDirectory(uint32_t ino, const InodeRecord& inode
   }
   uint64_t links = 2;
   std::string_view before;
-  for (const Dirent& dirent : view_.DirentsOf(ino)) {
+  for (const Dirent& dirent : view_.DirentsOf(inode.ino)) {
     if (dirent.zero != 0 || !HasString(dirent.name, dirent.name_length)) return "a name out of bounds";
     const std::string_view name = view_.Name(dirent);
     if (!IsName(name)) return "something that is no name";
@@ -279,10 +309,10 @@ const char* TreeValidator::CheckDirectory(uint32_t ino, const InodeRecord& inode
     const InodeRecord& child = view_.Inode(dirent.ino);
     if (dirent.type != child.type() >> 12) return "a name of another type than its inode";
     if (child.is_directory()) {
-      if (child.directory.parent != ino || dirent.ino == kRootIno) return "a child whose parent is another";
+      if (child.directory.parent != inode.ino || dirent.ino == kRootIno) return "a child whose parent is another";
       links += 1;
     }
-    names_[dirent.ino - 1] += 1;
+    names_[IndexOf(child)] += 1;
   }
   next_dirent_ += directory.count;
   return inode.nlink == links ? nullptr : "a link count that its entries do not give";
@@ -298,11 +328,11 @@ const char* TreeValidator::CheckSymlink(const InodeRecord& inode) const {
 }
 
 Status TreeValidator::CheckLinks() {
-  for (uint32_t index = 0; index < names_.size(); ++index) {
-    const InodeRecord& inode = view_.inodes_[index];
-    const uint32_t wanted = index + 1 == kRootIno ? 0 : inode.is_directory() ? 1 : inode.nlink;
-    if (names_[index] != wanted || (wanted == 0 && index + 1 != kRootIno)) {
-      return Broken("inode " + std::to_string(index + 1) + ": " + std::to_string(names_[index]) + " names lead to it",
+  for (const InodeRecord& inode : view_.inodes_) {
+    const uint32_t names = names_[IndexOf(inode)];
+    const uint32_t wanted = inode.ino == kRootIno ? 0 : inode.is_directory() ? 1 : inode.nlink;
+    if (names != wanted || (wanted == 0 && inode.ino != kRootIno)) {
+      return Broken("inode " + std::to_string(inode.ino) + ": " + std::to_string(names) + " names lead to it",
                     OffsetOf(&inode));
     }
   }

@@ -1,6 +1,6 @@
 // The merged tree of an image as it lies in a file (docs/TREE-FORMAT.md), read where it lies: no parsing, no copy.
 //
-//   header │ inodes (64 bytes each, number - 1 is the index) │ directory entries │ sparse pieces │ xattr sets │
+//   header │ inodes (64 bytes each) │ numbers (from ino to inode) │ directory entries │ sparse pieces │ xattr sets │
 //          │ xattr pairs │ strings │ warnings
 //
 // Open() looks at every record once and believes none, so that afterwards no accessor can leave the memory, no
@@ -76,7 +76,7 @@ struct InodeRecord {
     DeviceNumber device;  // character and block devices; zero for fifos
   };
   uint32_t xattrs;  // 0, or 1 + the index of a set
-  uint32_t zero;
+  uint32_t ino;     // what it is found by: not its place in the table
 
   uint32_t type() const { return mode & kTypeMask; }
   bool is_directory() const { return type() == kDirectory; }
@@ -144,7 +144,7 @@ using XattrPairs = Records<XattrPair>;
 constexpr size_t kTreeHeaderSize = 256;
 constexpr size_t kTreeBodySum = 192;    // sha256 of all after the header
 constexpr size_t kTreeHeaderSum = 224;  // sha256 of the header before this sum
-constexpr uint32_t kTreeVersion = 1;
+constexpr uint32_t kTreeVersion = 2;
 
 class TreeView {
  public:
@@ -162,8 +162,10 @@ class TreeView {
   const uint8_t* Key() const { return key_; }
 
   // Whether `ino` may be given to the functions below.
-  bool Has(uint64_t ino) const { return ino - 1 < inodes_.size(); }
-  const InodeRecord& Inode(uint32_t ino) const { return inodes_[ino - 1]; }
+  bool Has(uint64_t ino) const { return ino - 1 < places_.size() && places_[ino - 1] != 0; }
+  const InodeRecord& Inode(uint32_t ino) const { return inodes_[places_[ino - 1] - 1]; }
+  // All of them, directories before what is in them.
+  const Records<InodeRecord>& Inodes() const { return inodes_; }
 
   // The ino of a name, 0 for none, also where `directory` is none. Does not know . and .. .
   uint32_t Lookup(uint32_t directory, std::string_view name) const;
@@ -190,6 +192,8 @@ class TreeView {
   std::string_view String(uint32_t offset, size_t length) const { return {strings_.data() + offset, length}; }
 
   Records<InodeRecord> inodes_;
+  // By ino - 1: 1 + the index of its record, or 0.
+  Records<uint32_t> places_;
   Dirents dirents_;
   SparsePieces sparse_;
   Records<XattrSet> xattr_sets_;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kFileSize = 16;
 constexpr size_t kSections = 64;
-constexpr size_t kSectionCount = 7;
+constexpr size_t kSectionCount = 8;
 
 void Try(const std::vector<uint8_t>& bytes) {
   peel::TreeView tree;

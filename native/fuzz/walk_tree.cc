@@ -79,7 +79,7 @@ void WalkTree(const TreeView& tree, std::string* lines) {
   size_t directories = 0;
   std::vector<std::pair<uint32_t, std::string>> waiting;
   waiting.emplace_back(kRootIno, "");
-  Require(tree.Has(kRootIno) && !tree.Has(0) && !tree.Has(uint64_t{tree.InodeCount()} + 1), "what inodes it has");
+  Require(tree.Has(kRootIno) && !tree.Has(0) && !tree.Has(uint64_t{1} << 32), "what inodes it has");
   while (!waiting.empty()) {
     const auto [directory, path] = std::move(waiting.back());
     waiting.pop_back();
@@ -114,9 +114,10 @@ void WalkTree(const TreeView& tree, std::string* lines) {
     }
   }
   Require(names + 1 >= tree.InodeCount(), "a name for every inode");
-  for (uint32_t ino = kRootIno; ino <= tree.InodeCount(); ++ino) {
-    if (tree.Inode(ino).is_directory()) continue;
-    Require(tree.Lookup(ino, "x") == 0 && tree.DirentsOf(ino).empty(), "nothing in what is no directory");
+  for (const InodeRecord& inode : tree.Inodes()) {
+    Require(tree.Has(inode.ino) && &tree.Inode(inode.ino) == &inode, "an inode under its number");
+    if (inode.is_directory()) continue;
+    Require(tree.Lookup(inode.ino, "x") == 0 && tree.DirentsOf(inode.ino).empty(), "nothing in what is no directory");
   }
 }
 

@@ -56,14 +56,15 @@ export function impliedDirectory(layer: number, parent: BuildDirectory | undefin
   return node as BuildDirectory;
 }
 
-/** A node of anything but a directory or a hard link, as the entry describes it. */
+/** A node of anything but a directory or a hard link, as the entry describes it. `ino`: 0 where the number is not its entry's. */
 export function nodeOfEntry(
   entry: Entry,
   kind: Exclude<EntryType, 'dir' | 'hardlink'>,
   layer: number,
+  ino: number,
 ): BuildNode {
   return {
-    ino: 0,
+    ino,
     kind,
     mode: kind === 'symlink' ? SYMLINK_MODE : entry.mode,
     uid: entry.uid,
@@ -83,8 +84,14 @@ export function nodeOfEntry(
   };
 }
 
-/** Gives a directory the attributes of an entry, all of them (E58); what is in it stays. */
-export function setDirectoryAttributes(directory: BuildDirectory, entry: Entry, layer: number): void {
+/** Gives a directory the attributes of an entry, all of them (E58), and its number; what is in it stays. */
+export function setDirectoryAttributes(
+  directory: BuildDirectory,
+  entry: Entry,
+  layer: number,
+  ino: number,
+): void {
+  directory.ino = ino;
   directory.mode = entry.mode;
   directory.uid = entry.uid;
   directory.gid = entry.gid;

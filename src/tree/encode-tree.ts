@@ -1,5 +1,5 @@
 /**
- * Merged tree → stored bytes (docs/TREE-FORMAT.md). Nodes are visited in the order of their numbers, so every table
+ * Merged tree → stored bytes (docs/TREE-FORMAT.md). Nodes are visited depth first, names in byte order, so every table
  * comes out in that order and equal trees give equal bytes. Names, targets and attributes that repeat are stored once.
  * A Debian image comes to about 90 bytes an entry, names included.
  */
@@ -17,6 +17,7 @@ import {
   IS_IMPLIED,
   IS_SPARSE,
   KEY_BYTES,
+  NUMBER,
   SECTIONS,
   type Section,
   SPARSE_PIECE,
@@ -32,6 +33,9 @@ import {
 /** Five million entries with names of ordinary length take a quarter of it. */
 export const MAX_TREE_BYTES = 2 * 1024 ** 3;
 
+/** Entries of all layers and directories that they imply are fewer (MAX_ENTRIES of merge.ts). */
+const MAX_INO = 2 ** 24;
+
 /** Beyond so many, repeats are stored again: a Map of V8 holds 2^24, and hostile attributes can come to more. */
 const MAX_REMEMBERED = 2 ** 23;
 
@@ -42,6 +46,7 @@ const MAX_REMEMBERED = 2 ** 23;
  */
 export function encodeTree(tree: Tree, key: Buffer): Buffer {
   if (key.length !== KEY_BYTES) throw new RangeError(`a key of ${key.length} bytes, want ${KEY_BYTES}`);
+  if (tree.root.ino !== 1) throw new RangeError(`a root of the number ${tree.root.ino}`);
   const encoder = new Encoder(tree.inodes);
   encoder.addNodes(tree.root);
   if (encoder.inodes.count !== tree.inodes) {
@@ -49,6 +54,7 @@ export function encodeTree(tree: Tree, key: Buffer): Buffer {
   }
   const sections: Record<Section, Buffer> = {
     inodes: encoder.inodes.written(),
+    numbers: encoder.numbers.written(),
     dirents: encoder.dirents.written(),
     sparse: encoder.sparse.written(),
     xattrSets: encoder.xattrSets.written(),
@@ -61,6 +67,7 @@ export function encodeTree(tree: Tree, key: Buffer): Buffer {
 
 class Encoder {
   readonly inodes: RecordTable;
+  readonly numbers = new NumberTable();
   readonly dirents: RecordTable;
   readonly sparse = new RecordTable(SPARSE_PIECE.bytes);
   readonly xattrSets = new RecordTable(XATTR_SET.bytes);
@@ -76,12 +83,12 @@ class Encoder {
     this.dirents = new RecordTable(DIRENT.bytes, expected);
   }
 
-  /** Parents before children, names in byte order: the order in which `numberNodes` counts. */
+  /** Parents before children, names in byte order. */
   addNodes(root: Node): void {
     const stack: Node[] = [root];
     for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
-      if (node.ino <= this.inodes.count) continue; // another name of a node that is there
-      if (node.ino !== this.inodes.append() + 1) throw new RangeError(`inode ${node.ino} is out of order`);
+      if (this.numbers.has(node.ino)) continue; // another name of a node that is there
+      this.numbers.set(node.ino, this.inodes.append() + 1);
       this.#addInode(node);
       if (node.children === undefined) continue;
       const children = [...node.children.values()];
@@ -92,6 +99,7 @@ class Encoder {
 
   #addInode(node: Node): void {
     const { inodes } = this;
+    inodes.uint32(INODE.ino, node.ino);
     this.layers = Math.max(this.layers, node.layer + 1);
     const isSparse = node.content?.sparse !== undefined;
     inodes.uint32(INODE.mode, (TYPE_OF_KIND[node.kind] << TYPE_SHIFT) | node.mode);
@@ -180,6 +188,31 @@ class Encoder {
     }
     if (this.#setNumbers.size < MAX_REMEMBERED) this.#setNumbers.set(content, number);
     return number;
+  }
+}
+
+/** Where the record of each inode number is: 1 + its index, 0 for numbers that the tree does not have. */
+class NumberTable {
+  #places = Buffer.alloc(0);
+  #highest = 0;
+
+  has(ino: number): boolean {
+    return ino <= this.#highest && this.#places.readUInt32LE((ino - 1) * NUMBER.bytes) !== 0;
+  }
+
+  set(ino: number, place: number): void {
+    if (!(ino <= MAX_INO)) throw new RangeError(`inode number ${ino} is out of range`);
+    if (ino * NUMBER.bytes > this.#places.length) {
+      const larger = Buffer.alloc(ino * NUMBER.bytes * 2);
+      this.#places.copy(larger);
+      this.#places = larger;
+    }
+    this.#places.writeUInt32LE(place, (ino - 1) * NUMBER.bytes);
+    this.#highest = Math.max(this.#highest, ino);
+  }
+
+  written(): Buffer {
+    return this.#places.subarray(0, this.#highest * NUMBER.bytes);
   }
 }
 

@@ -28,7 +28,7 @@ export function openMappedTree(bytes: Uint8Array): NumberedTree {
 
 /** A tree whose nodes are found by number. */
 export interface NumberedTree extends Tree {
-  /** The node of an ino from 1 to `inodes`. */
+  /** The node of an ino that the tree has. */
   node(ino: number): Node;
 }
 

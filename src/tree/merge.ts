@@ -37,7 +37,7 @@ import {
 } from './build-node.ts';
 import { WaitingLinks } from './hard-links.ts';
 import type { Tree } from './node.ts';
-import { numberNodes } from './number-nodes.ts';
+import { firstNumbers, numberNodes } from './number-nodes.ts';
 import { type Asker, PathWalker } from './path-walk.ts';
 import { shownPath } from './shown-path.ts';
 import { applyWhiteouts, isAufsLinkStore, lookupBeforeWhiteouts, meaningOf } from './whiteouts.ts';
@@ -62,10 +62,11 @@ export interface MergeLimits {
  */
 export function mergeLayers(layers: readonly (readonly Entry[])[], limits: MergeLimits = {}): Tree {
   const merge = new Merge(limits);
+  const { ofLayer, behind } = firstNumbers(layers);
   for (const [layer, entries] of layers.entries()) {
-    merge.applyLayer(entries, layer);
+    merge.applyLayer(entries, layer, ofLayer[layer] ?? 0);
   }
-  return merge.finish();
+  return merge.finish(behind);
 }
 
 class Merge {
@@ -82,7 +83,8 @@ class Merge {
     this.#maxEntries = maxEntries;
   }
 
-  applyLayer(entries: readonly Entry[], layer: number): void {
+  /** `firstIno`: the number of the layer's first entry. */
+  applyLayer(entries: readonly Entry[], layer: number, firstIno: number): void {
     const hasHardLinks = entries.some(({ type }) => type === 'hardlink');
     const removed = applyWhiteouts(entries, layer, this.#walker, hasHardLinks);
     const links = new WaitingLinks(this.#walker);
@@ -102,7 +104,7 @@ class Merge {
         continue;
       }
       if (path === '') {
-        this.#applyRoot(entry, asker);
+        this.#applyRoot(entry, asker, firstIno + index);
         continue;
       }
       const { directory, name } = this.#placeFor(asker);
@@ -111,7 +113,7 @@ class Merge {
         directory.children.delete(name);
         this.#applyLink(links, directory, name, entry, asker, () => lookupBeforeWhiteouts(removed, index));
       } else {
-        this.#applyEntry(directory, name, entry, layer);
+        this.#applyEntry(directory, name, entry, layer, firstIno + index);
       }
     }
     if (aufsEntries > 0) {
@@ -123,14 +125,14 @@ class Merge {
     links.settle();
   }
 
-  finish(): Tree {
+  finish(behind: number): Tree {
     if (this.#unshownWarnings > 0) {
       this.#warnings.push(`and ${this.#unshownWarnings} more warnings`);
     }
-    return { root: this.#root, inodes: numberNodes(this.#root), warnings: this.#warnings };
+    return { root: this.#root, inodes: numberNodes(this.#root, behind), warnings: this.#warnings };
   }
 
-  #applyRoot(entry: Entry, asker: Asker): void {
+  #applyRoot(entry: Entry, asker: Asker, ino: number): void {
     if (entry.type !== 'dir') {
       throw new PeelError(
         'ERR_LAYER_INVALID',
@@ -138,16 +140,16 @@ class Merge {
         { facts: { ...asker } },
       );
     }
-    setDirectoryAttributes(this.#root, entry, asker.layer);
+    setDirectoryAttributes(this.#root, entry, asker.layer, ino);
   }
 
-  #applyEntry(directory: BuildDirectory, name: ByteString, entry: Entry, layer: number): void {
+  #applyEntry(directory: BuildDirectory, name: ByteString, entry: Entry, layer: number, ino: number): void {
     const { type } = entry;
     if (type === 'hardlink') {
       throw new TypeError('hard links are applied by #applyLink');
     }
     if (type !== 'dir') {
-      directory.children.set(name, nodeOfEntry(entry, type, layer));
+      directory.children.set(name, nodeOfEntry(entry, type, layer, ino));
       return;
     }
     let node: BuildNode | undefined = directory.children.get(name);
@@ -155,7 +157,7 @@ class Merge {
       node = impliedDirectory(layer, directory);
       directory.children.set(name, node);
     }
-    setDirectoryAttributes(node as BuildDirectory, entry, layer);
+    setDirectoryAttributes(node as BuildDirectory, entry, layer, ino);
   }
 
   #applyLink(
@@ -173,7 +175,7 @@ class Merge {
       links.link(directory, name, target, asker, lookupBefore());
     } else {
       // As docker did: every link to the store becomes a file of its own (E35).
-      directory.children.set(name, nodeOfEntry(aufsFile.entry, 'file', aufsFile.layer));
+      directory.children.set(name, nodeOfEntry(aufsFile.entry, 'file', aufsFile.layer, 0));
     }
   }
 

@@ -7,7 +7,7 @@
  */
 import type { NodeKind } from './node.ts';
 
-export const TREE_VERSION = 1;
+export const TREE_VERSION = 2;
 export const TREE_MAGIC = 'PEELTREE';
 
 /** Where things stand in the header. */
@@ -27,6 +27,7 @@ export const HEADER = {
 /** In the order of the file; each begins at the next multiple of `ALIGNMENT`. */
 export const SECTIONS = [
   'inodes',
+  'numbers',
   'dirents',
   'sparse',
   'xattrSets',
@@ -39,7 +40,7 @@ export const ALIGNMENT = 8;
 
 export const KEY_BYTES = 32;
 
-/** One for each inode; the root is the first. */
+/** One for each inode; the root is the first. `numbers` leads from an inode number to its record. */
 export const INODE = {
   mode: 0,
   uid: 4,
@@ -66,9 +67,12 @@ export const INODE = {
   minor: 44,
   /** 0, or 1 + the index of a set. */
   xattrs: 56,
+  ino: 60,
   bytes: 64,
 } as const;
 
+/** By inode number, from 1: 1 + the index of its record, or 0. */
+export const NUMBER = { bytes: 4 } as const;
 export const DIRENT = { name: 0, ino: 4, nameLength: 8, type: 10, bytes: 12 } as const;
 export const SPARSE_PIECE = { offset: 0, length: 8, stored: 16, bytes: 24 } as const;
 export const XATTR_SET = { first: 0, count: 4, bytes: 8 } as const;

@@ -10,6 +10,7 @@ import {
   DIRENT,
   HEADER,
   INODE,
+  NUMBER,
   SECTIONS,
   type Section,
   SPARSE_PIECE,
@@ -142,7 +143,8 @@ export class TreeRecords {
   }
 
   #inodeAt(ino: number): number {
-    return this.#start.inodes + (ino - 1) * INODE.bytes;
+    const place = this.#uint32(this.#start.numbers + (ino - 1) * NUMBER.bytes);
+    return this.#start.inodes + (place - 1) * INODE.bytes;
   }
 
   #direntAt(index: number): number {

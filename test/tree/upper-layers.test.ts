@@ -42,22 +42,40 @@ function directory(name: string): Member {
 
 const noContents = { read: () => Promise.reject(new Error('nothing is read here')) };
 
-/** Every path of a tree with its node, directories left out: below them more may come. */
-function leavesOf(tree: Tree): [ByteString, Node][] {
+/** Every path of a tree but the root, with its node. */
+function pathsOf(tree: Tree): [ByteString, Node][] {
   const found: [ByteString, Node][] = [];
   const walk = (node: Node, path: string): void => {
     for (const [name, child] of node.children ?? []) {
+      found.push([`${path}/${name}` as ByteString, child]);
       if (child.kind === 'dir') walk(child, `${path}/${name}`);
-      else found.push([`${path}/${name}` as ByteString, child]);
     }
   };
   walk(tree.root, '');
   return found;
 }
 
-/** What `cat` depends on; inode numbers and link counts are those of the whole image alone. */
-function essenceOf({ kind, mode, uid, gid, size, mtimeSec, target, layer, content }: Node): object {
-  return { kind, mode, uid, gid, size, mtimeSec, target, layer, content };
+/** All that stat(2) and a read say. Of directories the link count is left out: below them more may come. */
+function essenceOf(node: Node): object {
+  const { ino, kind, mode, uid, gid, size, mtimeSec, mtimeNsec, target, xattrs, layer, implied, content } =
+    node;
+  const nlink = kind === 'dir' ? undefined : node.nlink;
+  return {
+    ino,
+    kind,
+    mode,
+    uid,
+    gid,
+    size,
+    mtimeSec,
+    mtimeNsec,
+    nlink,
+    target,
+    xattrs,
+    layer,
+    implied,
+    content,
+  };
 }
 
 describe('mergeUpperLayers', () => {
@@ -78,7 +96,7 @@ describe('mergeUpperLayers', () => {
       }
       for (let lowest = layers.length - 1; lowest > 0; lowest -= 1) {
         const tree = mergeUpperLayers(layers, lowest);
-        for (const [path, node] of tree === undefined ? [] : leavesOf(tree)) {
+        for (const [path, node] of tree === undefined ? [] : pathsOf(tree)) {
           compared += 1;
           expect([seed, lowest, path, essenceOf(whole.resolve(path, { follow: false }))]).toEqual([
             seed,
@@ -115,6 +133,11 @@ describe('mergeUpperLayers', () => {
       ['d etc/', 'f etc/.wh.issue', 'f etc/new=2'],
     );
     const tree = mergeUpperLayers(layers, 1);
-    expect(leavesOf(tree ?? mergeLayers([])).map(([path]) => path)).toEqual(['/app/a', '/etc/new']);
+    expect(pathsOf(tree ?? mergeLayers([])).map(([path]) => path)).toEqual([
+      '/app',
+      '/app/a',
+      '/etc',
+      '/etc/new',
+    ]);
   });
 });
