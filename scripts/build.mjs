@@ -17,12 +17,12 @@ export function run(command, args, options = {}) {
 
 export function build() {
   const tsc = path.join(root, 'node_modules', '.bin', 'tsc');
-  const addon = path.join(root, 'build', 'Release', 'peel.node');
   if (!existsSync(tsc)) {
     // Not `npm ci`: it insists on the tools' binaries for other platforms, which the lockfile does not name.
     const status = run('npm', ['install', '--no-save']);
     if (status !== 0) return status;
-  } else if (!existsSync(addon)) {
+  } else {
+    // At once where nothing has changed below native/.
     const status = run(process.execPath, ['scripts/build-native.mjs']);
     if (status !== 0) return status;
   }
