@@ -6,8 +6,8 @@
  *                          └─► layer readers ──────┴─► file system      (on first use)
  *
  * A layer is indexed by whoever touches the image first; its TOC is kept in the cache under the layer's
- * digest, and the next process starts from there. Nothing is served from a layer before its digest and diffID
- * were proved (FAULTS P2, strict).
+ * digest, and the next process starts from there. Nothing is served from a layer before its digest, and its
+ * diffID where the image names one, were proved (FAULTS P2, strict).
  */
 import path from 'node:path';
 import { CacheDir, type CacheLimits, openCacheDir } from './blob/cache-dir.ts';
@@ -130,7 +130,7 @@ export class Image {
     this.configBytes = resolved.configBytes;
     this.layers = resolved.manifest.layers.map((descriptor, index) => ({
       descriptor,
-      diffID: resolved.config.diffIDs[index] as Digest, // as many as layers: checkConfig
+      diffID: resolved.config.diffIDs[index],
     }));
     this.#source = source;
     this.#cache = cache;
@@ -144,7 +144,7 @@ export class Image {
       signal: options.signal,
     });
     this.#treeKey = treeKey(
-      this.layers.map(({ descriptor, diffID }) => `${descriptor.digest} ${diffID} ${descriptor.size}`),
+      this.layers.map(({ descriptor, diffID }) => `${descriptor.digest} ${diffID ?? '-'} ${descriptor.size}`),
     );
     this.#treeStore = new TreeStore(cache.treesDir);
   }

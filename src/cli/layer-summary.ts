@@ -1,11 +1,17 @@
 /** What `peel layers` says about a layer: from manifest and configuration, and from its index where there is one. */
 import type { Image } from '../image.ts';
+import type { Toc } from '../layer/toc.ts';
+import type { Descriptor } from '../reference/descriptor.ts';
+import { chainIDs } from '../reference/identity.ts';
 
 export interface LayerSummary {
   /** 0 = lowest. */
   readonly layer: number;
   readonly digest: string;
-  readonly diffID: string;
+  /** Where the image does not name it (Docker before 1.10): known once the layer is indexed. */
+  readonly diffID?: string;
+  /** Of the layers up to this one; known with the diffIDs of all of them. */
+  readonly chainID?: string;
   readonly mediaType: string;
   /** Compressed bytes. */
   readonly size: number;
@@ -16,19 +22,26 @@ export interface LayerSummary {
   readonly isIndexed: boolean;
   /** How a part of the layer is read without the rest: `ranges`, `restart points`, `frames`. */
   readonly lazyBy: string;
-  /** `A`: digest of the whole layer and diffID are proved before a byte of it is served. */
+  /** `A`: digest of the whole layer, and diffID where there is one, are proved before a byte of it is served. */
   readonly verificationClass: 'A';
 }
 
-/** Reads the index from the cache if it is there; makes no request. */
-export async function describeLayer(image: Image, layer: number): Promise<LayerSummary> {
-  const { descriptor, diffID } = image.layers[layer] ?? {};
-  if (descriptor === undefined || diffID === undefined) throw new RangeError(`no layer ${layer}`);
-  const toc = await image.storedLayerToc(layer);
+/** All layers, lowest first. Reads indexes from the cache where they are there; makes no request. */
+export async function describeLayers(image: Image): Promise<LayerSummary[]> {
+  const tocs = await Promise.all(image.layers.map((_, layer) => image.storedLayerToc(layer)));
+  const diffIDs = image.layers.map(({ diffID }, layer) => diffID ?? tocs[layer]?.diffID);
+  const chains = chainIDs(diffIDs);
+  return image.layers.map(({ descriptor }, layer) => ({
+    ...summaryOf(descriptor, tocs[layer], layer),
+    ...(diffIDs[layer] === undefined ? {} : { diffID: diffIDs[layer] }),
+    ...(chains[layer] === undefined ? {} : { chainID: chains[layer] }),
+  }));
+}
+
+function summaryOf(descriptor: Descriptor, toc: Toc | undefined, layer: number): LayerSummary {
   return {
     layer,
     digest: descriptor.digest,
-    diffID,
     mediaType: descriptor.mediaType,
     size: descriptor.size,
     ...(toc === undefined

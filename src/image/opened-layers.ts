@@ -34,7 +34,8 @@ export interface IndexProgress {
 
 export interface ImageLayer {
   readonly descriptor: Descriptor;
-  readonly diffID: Digest;
+  /** undefined where the image does not say it: Docker before 1.10 (schema 1, old archives). The digest then stands alone. */
+  readonly diffID: Digest | undefined;
 }
 
 export interface OpenedLayersParts {
@@ -212,10 +213,11 @@ export class OpenedLayers {
     const stored = await once(opened, descriptor.digest, open);
     const { toc } = stored;
     this.#known.add(descriptor.digest);
-    if (toc.diffID === diffID && toc.compressedSize === descriptor.size) return stored;
+    if ((diffID === undefined || toc.diffID === diffID) && toc.compressedSize === descriptor.size)
+      return stored;
     throw new PeelError(
       'ERR_DIGEST_MISMATCH',
-      `layer ${layer} (${descriptor.digest}) of ${this.#parts.name}: has diffID ${toc.diffID} and ${toc.compressedSize} bytes, the image says ${diffID} and ${descriptor.size} bytes`,
+      `layer ${layer} (${descriptor.digest}) of ${this.#parts.name}: has diffID ${toc.diffID} and ${toc.compressedSize} bytes, the image says ${diffID ?? 'no diffID'} and ${descriptor.size} bytes`,
       { facts: { layer, digest: descriptor.digest } },
     );
   }
@@ -235,7 +237,7 @@ export class OpenedLayers {
       const options = { signal, onProgress: (bytes: number) => report(bytes, false) };
       const built = await buildToc(
         readWholeBlob(openBlob(descriptor), signal),
-        { digest, size, diffID },
+        { digest, size, ...(diffID === undefined ? {} : { diffID }) },
         options,
       );
       for (const warning of built.toc.warnings) log().warn({ image: name, layer: digest }, warning);

@@ -32,7 +32,7 @@ export interface ImageConfig {
   readonly platform: Platform;
   readonly created?: string;
   readonly author?: string;
-  /** Lowest first. */
+  /** Lowest first; empty where it was made up from a manifest of schema 1. */
   readonly diffIDs: readonly Digest[];
   readonly history: readonly HistoryItem[];
   /** `config` of the document: Env, Cmd, Entrypoint, User, WorkingDir, Labels, ... as they stand. */

@@ -3,11 +3,15 @@ import type { Digest } from '../units.ts';
 import { digestOf } from './digest.ts';
 
 /**
- * The name of a stack of layers by what it unpacks to; `diffIDs` lowest first.
- * @throws RangeError for no layers: an empty stack has no chainID.
+ * For each layer, the name of the stack from the lowest up to it by what it unpacks to; `diffIDs` lowest first.
+ * undefined from the first layer on whose diffID is not known.
  */
-export function chainID(diffIDs: readonly Digest[]): Digest {
-  const [lowest, ...uppers] = diffIDs;
-  if (lowest === undefined) throw new RangeError('an empty stack of layers has no chainID');
-  return uppers.reduce((chain, diffID) => digestOf(Buffer.from(`${chain} ${diffID}`)), lowest);
+export function chainIDs(diffIDs: readonly (Digest | undefined)[]): (Digest | undefined)[] {
+  const chains: (Digest | undefined)[] = [];
+  for (const [at, diffID] of diffIDs.entries()) {
+    const below = chains[at - 1];
+    if (at === 0 || diffID === undefined) chains.push(diffID);
+    else chains.push(below === undefined ? undefined : digestOf(Buffer.from(`${below} ${diffID}`)));
+  }
+  return chains;
 }

@@ -1,5 +1,5 @@
 /**
- * Media types of images, complete (image-spec media-types.md, distribution manifest-v2-2.md), and what
+ * Media types of images, complete (image-spec media-types.md, distribution manifest-v2-1.md and -2.md), and what
  * each says. They are hints: layers are read by their first bytes, documents by their content; a media
  * type decides only where it names something that is not an image at all.
  */
@@ -15,10 +15,18 @@ export const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
 export const DOCKER_LAYER = 'application/vnd.docker.image.rootfs.diff.tar';
 export const DOCKER_LAYER_GZIP = 'application/vnd.docker.image.rootfs.diff.tar.gzip';
 export const DOCKER_LAYER_ZSTD = 'application/vnd.docker.image.rootfs.diff.tar.zstd';
+export const SCHEMA1 = 'application/vnd.docker.distribution.manifest.v1+json';
+export const SCHEMA1_SIGNED = 'application/vnd.docker.distribution.manifest.v1+prettyjws';
 /** What an image can begin with, and is asked for: distribution-spec "Pulling manifests". */
-export const IMAGE_DOCUMENT_TYPES = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST] as const;
-const SCHEMA1 = 'application/vnd.docker.distribution.manifest.v1+json';
-const SCHEMA1_SIGNED = 'application/vnd.docker.distribution.manifest.v1+prettyjws';
+export const IMAGE_DOCUMENT_TYPES = [
+  OCI_INDEX,
+  OCI_MANIFEST,
+  DOCKER_LIST,
+  DOCKER_MANIFEST,
+  // Last: registries that can convert an image to schema 1 do so for clients that know nothing better.
+  SCHEMA1_SIGNED,
+  SCHEMA1,
+] as const;
 
 /** `type/subtype` of a Content-Type, without parameters, in lower case. */
 export function baseMediaType(text: string): string {

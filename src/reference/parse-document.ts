@@ -1,6 +1,6 @@
 /**
  * Indexes and manifests out of bytes: image-spec image-index.md and manifest.md, distribution
- * manifest-v2-2.md. The caller has checked digest and size (P1).
+ * manifest-v2-2.md and manifest-v2-1.md. The caller has checked digest and size (P1).
  *
  * A document that two readers could take for two things is refused (E155, CVE-2021-41190): it must not
  * have the fields of another kind, its `mediaType` must agree with the one it came under, and both with
@@ -21,9 +21,13 @@ import {
   OCI_ARTIFACT_MANIFEST,
   OCI_INDEX,
   OCI_MANIFEST,
+  SCHEMA1,
+  SCHEMA1_SIGNED,
 } from './media-types.ts';
 import { parseDescriptor } from './parse-descriptor.ts';
 import { type JsonValue, parseJson } from './parse-json.ts';
+import { parseSchema1, type Schema1Manifest } from './parse-schema1.ts';
+import { payloadOf } from './schema1-payload.ts';
 
 /** FAULTS section 7; distribution-spec asks registries to take manifests of at least this size. */
 export const MAX_DOCUMENT_SIZE = 4 * 1024 * 1024;
@@ -45,22 +49,25 @@ const FIELDS = [
   'signatures',
 ] as const;
 
+export type ParsedDocument = ImageIndex | Manifest | Schema1Manifest;
+
 type Kind = 'index' | 'manifest' | 'schema1';
 
 /** What each kind must not have, because it makes it another kind for another reader. */
 const FOREIGN_FIELDS: Readonly<Record<Kind, readonly string[]>> = {
-  index: ['config', 'layers', 'fsLayers', 'history', 'blobs'],
-  manifest: ['manifests', 'fsLayers', 'history', 'blobs'],
-  schema1: ['config', 'layers', 'manifests', 'blobs'],
+  index: ['config', 'layers', 'fsLayers', 'history', 'blobs', 'signatures'],
+  manifest: ['manifests', 'fsLayers', 'history', 'blobs', 'signatures'],
+  // Signatures stand outside of the payload, which alone is read.
+  schema1: ['config', 'layers', 'manifests', 'blobs', 'signatures'],
 };
 
 /**
  * @param mediaType the one it came under: a Content-Type, or the descriptor's. Parameters are ignored, and
  * types that say nothing (`text/plain`) leave the decision to the content (E154).
- * @throws PeelError ERR_DOCUMENT_INVALID, ERR_LIMIT_EXCEEDED, ERR_UNSUPPORTED for schema 1 and artifact
- * manifests, ERR_DIGEST_MISMATCH for wrong embedded data.
+ * @throws PeelError ERR_DOCUMENT_INVALID, ERR_LIMIT_EXCEEDED, ERR_UNSUPPORTED for artifact manifests,
+ * ERR_DIGEST_MISMATCH for wrong embedded data.
  */
-export function parseDocument(bytes: Uint8Array, mediaType?: string): ImageIndex | Manifest {
+export function parseDocument(bytes: Uint8Array, mediaType?: string): ParsedDocument {
   if (bytes.length > MAX_DOCUMENT_SIZE) {
     throw new PeelError(
       'ERR_LIMIT_EXCEEDED',
@@ -68,9 +75,13 @@ export function parseDocument(bytes: Uint8Array, mediaType?: string): ImageIndex
       { facts: { size: bytes.length } },
     );
   }
-  const fields = new JsonFields(parseJson(bytes, 'manifest'), 'manifest', FIELDS);
-  const type = agreedType(fields, mediaType);
-  const kind = kindOf(fields, type);
+  const served = new JsonFields(parseJson(bytes, 'manifest'), 'manifest', FIELDS);
+  const type = agreedType(served, mediaType);
+  const kind = kindOf(served, type);
+  const isSigned = kind === 'schema1' && served.has('signatures');
+  const fields = isSigned
+    ? new JsonFields(parseJson(payloadOf(bytes, served), 'manifest'), 'manifest', FIELDS)
+    : served;
   for (const name of FOREIGN_FIELDS[kind]) {
     if (fields.has(name))
       throw fields.invalid(name, `makes the document ambiguous: it is read as ${NAME_OF[kind]}`);
@@ -78,10 +89,7 @@ export function parseDocument(bytes: Uint8Array, mediaType?: string): ImageIndex
   validateSchemaVersion(fields, kind);
   if (kind === 'index') return parseIndex(fields, type ?? OCI_INDEX);
   if (kind === 'manifest') return parseManifest(fields, type);
-  throw new PeelError(
-    'ERR_UNSUPPORTED',
-    'the image has a manifest of Docker schema 1 (before 2016), which is not supported yet: pull and push it again with a current tool',
-  );
+  return parseSchema1(fields, isSigned ? SCHEMA1_SIGNED : SCHEMA1, MAX_LAYERS);
 }
 
 const NAME_OF: Readonly<Record<Kind, string>> = {

@@ -9,6 +9,7 @@ import {
   artifactNameOf,
   isEncryptedLayerType,
   isImageConfigType,
+  isSchema1Type,
   isTarLayerType,
   OCI_EMPTY,
 } from './media-types.ts';
@@ -48,11 +49,12 @@ export function validateImageManifest(manifest: Manifest): void {
 }
 
 /**
- * That a config belongs to a manifest: as many diffIDs as layers (E146).
+ * That a config belongs to a manifest: as many diffIDs as layers (E146). Where the manifest is of schema 1, the
+ * config was made up from it and has none.
  * @throws PeelError ERR_DOCUMENT_INVALID
  */
 export function checkConfig(manifest: Manifest, config: ImageConfig): void {
-  if (manifest.layers.length === config.diffIDs.length) return;
+  if (isSchema1Type(manifest.mediaType) || manifest.layers.length === config.diffIDs.length) return;
   throw new PeelError(
     'ERR_DOCUMENT_INVALID',
     `the manifest has ${manifest.layers.length} layers, its config (${manifest.config.digest}) has ${config.diffIDs.length} diff_ids`,

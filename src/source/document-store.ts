@@ -4,6 +4,7 @@
  *
  *   documents/sha256/<hex>      manifests, indexes and configs, as served; verified each time they are read
  *   names/<sha256 of the name>  what a name led to last: {"name", "digest", "mediaType"}
+ *   sizes/sha256/<hex>          bytes of a layer whose manifest does not say it (schema 1), in decimal
  */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
@@ -12,6 +13,7 @@ import { log } from '../log.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import { algorithmOf, hexOf, parseDigest, verifyBytes } from '../reference/digest.ts';
 import { MAX_CONFIG_SIZE } from '../reference/parse-config.ts';
+import { isNamedBy } from '../reference/schema1-payload.ts';
 import { readOwnFile } from '../storage/own-file.ts';
 import { prepareFolder, replaceFile } from '../storage/replace-file.ts';
 import { type Digest, isDigest } from '../units.ts';
@@ -20,6 +22,8 @@ import type { BlobSource, ImageSource, StoredDocument } from './source.ts';
 
 /** Configs are the largest. */
 const MAX_STORED_BYTES = MAX_CONFIG_SIZE;
+
+const MAX_SIZE_DIGITS = 15;
 
 interface NameRecord {
   readonly digest: Digest;
@@ -37,17 +41,16 @@ export class DocumentStore {
   /** The document, or undefined where it is not there or no longer what its digest says. */
   async readDocument(digest: Digest): Promise<Buffer | undefined> {
     try {
-      const bytes = await readOwnFile(this.#documentPath(digest), MAX_STORED_BYTES);
+      const bytes = await readOwnFile(this.#digestPath('documents', digest), MAX_STORED_BYTES);
       if (bytes === undefined) return undefined;
-      verifyBytes(bytes, { digest, size: bytes.length }, `stored document ${digest}`);
-      return bytes;
+      return isNamedBy(bytes, digest) ? bytes : undefined;
     } catch {
       return undefined;
     }
   }
 
   async writeDocument(digest: Digest, bytes: Buffer): Promise<void> {
-    await this.#write(this.#documentPath(digest), bytes);
+    await this.#write(this.#digestPath('documents', digest), bytes);
   }
 
   async readName(name: string): Promise<NameRecord | undefined> {
@@ -71,8 +74,20 @@ export class DocumentStore {
     await this.#write(this.#namePath(name), Buffer.from(JSON.stringify({ name, ...record })));
   }
 
-  #documentPath(digest: Digest): string {
-    return path.join(this.#directory, 'documents', algorithmOf(digest), hexOf(digest));
+  async readSize(digest: Digest): Promise<number | undefined> {
+    const bytes = await readOwnFile(this.#digestPath('sizes', digest), MAX_SIZE_DIGITS).catch(
+      () => undefined,
+    );
+    const text = bytes?.toString('latin1') ?? '';
+    return /^[0-9]{1,15}$/.test(text) ? Number(text) : undefined;
+  }
+
+  async writeSize(digest: Digest, size: number): Promise<void> {
+    await this.#write(this.#digestPath('sizes', digest), Buffer.from(String(size)));
+  }
+
+  #digestPath(folder: 'documents' | 'sizes', digest: Digest): string {
+    return path.join(this.#directory, folder, algorithmOf(digest), hexOf(digest));
   }
 
   #namePath(name: string): string {
@@ -154,6 +169,14 @@ export function withDocumentStore(source: ImageSource, store: DocumentStore, off
     },
     fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer> {
       return through(descriptor, () => source.fetchBlob(descriptor, maxSize, signal));
+    },
+    async measureBlob(digest: Digest, signal?: AbortSignal): Promise<number> {
+      const stored = await store.readSize(digest);
+      if (stored !== undefined) return stored;
+      if (offline) throw missing(`the size of layer ${digest}`);
+      const size = await source.measureBlob(digest, signal);
+      await store.writeSize(digest, size);
+      return size;
     },
     openBlob(descriptor: Descriptor): BlobSource {
       if (!offline) return source.openBlob(descriptor);

@@ -5,9 +5,12 @@
  */
 import { isPeelError, PeelError } from '../errors.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
+import { digestOf } from '../reference/digest.ts';
 import type { ImageConfig, ImageIndex, Manifest } from '../reference/documents.ts';
+import { DOCKER_CONFIG, DOCKER_LAYER_GZIP } from '../reference/media-types.ts';
 import { MAX_CONFIG_SIZE, parseConfig } from '../reference/parse-config.ts';
-import { parseDocument } from '../reference/parse-document.ts';
+import { type ParsedDocument, parseDocument } from '../reference/parse-document.ts';
+import type { Schema1Manifest } from '../reference/parse-schema1.ts';
 import { hostPlatform, type Platform, platformRank } from '../reference/platform.ts';
 import {
   isImageCandidate,
@@ -84,6 +87,7 @@ class Resolution {
   async open(document: StoredDocument, depth: number): Promise<Found> {
     const parsed = this.#parse(document);
     if (parsed.kind === 'manifest') return { manifest: parsed, document };
+    if (parsed.kind === 'schema1') return { manifest: await this.#complete(parsed), document };
     if (depth === MAX_INDEX_DEPTH) {
       throw new PeelError(
         'ERR_LIMIT_EXCEEDED',
@@ -95,7 +99,7 @@ class Resolution {
   }
 
   /** @throws PeelError of parseDocument, naming the image. */
-  #parse(document: StoredDocument): ImageIndex | Manifest {
+  #parse(document: StoredDocument): ParsedDocument {
     try {
       return parseDocument(document.bytes, document.mediaType);
     } catch (error) {
@@ -105,6 +109,32 @@ class Resolution {
         cause: error,
       });
     }
+  }
+
+  /** Schema 1 says which layers there are, not how large; its config is put into the descriptor. */
+  async #complete({ mediaType, layers, config }: Schema1Manifest): Promise<Manifest> {
+    const sizes = new Map<Digest, number>();
+    await Promise.all(
+      [...new Set(layers)].map(async (digest) => {
+        sizes.set(digest, await this.#source.measureBlob(digest, this.#signal));
+      }),
+    );
+    return {
+      kind: 'manifest',
+      mediaType,
+      config: {
+        mediaType: DOCKER_CONFIG,
+        digest: digestOf(config),
+        size: config.length,
+        data: config,
+      },
+      layers: layers.map((digest) => ({
+        mediaType: DOCKER_LAYER_GZIP,
+        digest,
+        size: sizes.get(digest) ?? 0,
+      })),
+      annotations: {},
+    };
   }
 
   async #choose(index: ImageIndex, depth: number): Promise<Found> {

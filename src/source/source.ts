@@ -37,6 +37,8 @@ export interface ImageSource {
   fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer>;
   /** A layer blob, by range. No request is made until it is read. */
   openBlob(descriptor: Descriptor): BlobSource;
+  /** Bytes of a blob of which only the digest is known (manifests of schema 1). */
+  measureBlob(digest: Digest, signal?: AbortSignal): Promise<number>;
   /** Whether a blob is at hand. Absent where only asking for it would tell (registries). */
   isPresent?(descriptor: Descriptor): Promise<boolean>;
   /** Counts up to now. */

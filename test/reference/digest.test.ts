@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import { algorithmOf, digestOf, hexOf, parseDigest, verifyBytes } from '../../src/reference/digest.ts';
-import { chainID } from '../../src/reference/identity.ts';
+import { chainIDs } from '../../src/reference/identity.ts';
 import { codeOf } from './code-of.ts';
 
 const HEX64 = 'a'.repeat(64);
@@ -72,23 +72,25 @@ describe('digests of bytes', () => {
   });
 });
 
-describe('chainID', () => {
+describe('chainIDs (E150)', () => {
   // image-spec config.md, "Layer ChainID"; computed with sha256sum (E150).
   const diffIDs = ['1', '2', '3'].map((digit) => parseDigest(`sha256:${digit.repeat(64)}`));
 
-  test('one layer has its diffID as chainID', () => {
-    expect(chainID(diffIDs.slice(0, 1))).toBe(diffIDs[0]);
+  test('the lowest layer has its diffID as chainID', () => {
+    expect(chainIDs(diffIDs.slice(0, 1))).toEqual([diffIDs[0]]);
   });
 
   test('each further layer hashes the chain below and its own diffID, as text', () => {
     const sum = (text: string): string =>
       `sha256:${execFileSync('sha256sum', { input: text, encoding: 'utf8', timeout: 10_000 }).split(' ')[0]}`;
     const two = sum(`${diffIDs[0]} ${diffIDs[1]}`);
-    expect(chainID(diffIDs.slice(0, 2))).toBe(two);
-    expect(chainID(diffIDs)).toBe(sum(`${two} ${diffIDs[2]}`));
+    expect(chainIDs(diffIDs)).toEqual([diffIDs[0], two, sum(`${two} ${diffIDs[2]}`)]);
   });
 
-  test('no layers have no chainID', () => {
-    expect(() => chainID([])).toThrow(RangeError);
+  test('from a layer on whose diffID is not known, no chainID is', () => {
+    const [lowest, , highest] = diffIDs;
+    expect(chainIDs([lowest, undefined, highest])).toEqual([lowest, undefined, undefined]);
+    expect(chainIDs([undefined, highest])).toEqual([undefined, undefined]);
+    expect(chainIDs([])).toEqual([]);
   });
 });

@@ -154,15 +154,6 @@ describe('parseDocument', () => {
     expect(parsed.layers[0]?.urls).toEqual(['https://x/y']);
   });
 
-  test.each([
-    [{ schemaVersion: 1, fsLayers: [{ blobSum: digest('a') }], history: [{}] }, undefined],
-    [{ schemaVersion: 1, name: 'x' }, 'application/vnd.docker.distribution.manifest.v1+prettyjws'],
-    [{ schemaVersion: 1, fsLayers: [] }, 'application/json'],
-  ])('schema 1 is unsupported by name: %j', (document, came) => {
-    expect(codeOf(() => parseDocument(json(document), came))).toBe('ERR_UNSUPPORTED');
-    expect(() => parseDocument(json(document), came)).toThrow('schema 1');
-  });
-
   test('the artifact manifest that OCI withdrew is unsupported by name (E160)', () => {
     const mediaType = 'application/vnd.oci.artifact.manifest.v1+json';
     expect(() => parseDocument(json({ mediaType, blobs: [] }))).toThrow('an artifact manifest');
@@ -315,7 +306,9 @@ describe('parseConfig', () => {
 const EXPECTED: readonly (readonly [RegExp, string])[] = [
   [/non-json/, 'ERR_DOCUMENT_INVALID'],
   [/unknown-version/, 'ERR_DOCUMENT_INVALID'],
-  [/v2s1|to-schema1|\/schema1(-for-oci-config)?\.json/, 'ERR_UNSUPPORTED'],
+  // "signatures": 1; and one that was indented anew after it was signed: its payload is cut in the middle (E153).
+  [/v2s1-invalid-signatures|schema2-to-schema1-by-docker/, 'ERR_DOCUMENT_INVALID'],
+  [/v2s1|to-schema1|\/schema1(-for-oci-config)?\.json/, 'schema1'],
   // Their configs have size -1 and a digest of the letter a.
   [/schema1-to-(oci1|schema2)\.json/, 'ERR_DOCUMENT_INVALID'],
   // "digest": ""
@@ -339,7 +332,7 @@ describe.skipIf(imagesDir() === undefined)('real documents', () => {
   function kindOf(bytes: Buffer): string {
     return codeOf(() => {
       const document = parseDocument(bytes);
-      if (document.kind === 'index') return 'index';
+      if (document.kind !== 'manifest') return document.kind;
       validateImageManifest(document);
       return 'image';
     });

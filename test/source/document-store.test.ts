@@ -90,6 +90,7 @@ describe('withDocumentStore', () => {
         Promise.resolve({ mediaType: 'text/x', digest: digestOf(served.bytes), bytes: served.bytes }),
       fetchDocument: unused,
       fetchBlob: unused,
+      measureBlob: unused,
       openBlob: () => {
         throw new Error('not asked for here');
       },

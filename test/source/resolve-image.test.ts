@@ -29,6 +29,7 @@ function sourceOf(layout: MadeLayout, top: MadeDescriptor, isRegistry = false): 
     fetchDocument: (descriptor) => source.fetchDocument(descriptor),
     fetchBlob: (descriptor, maxSize) => source.fetchBlob(descriptor, maxSize),
     openBlob: (descriptor) => source.openBlob(descriptor),
+    measureBlob: (digest) => source.measureBlob(digest),
     close: () => source.close(),
   };
 }

@@ -33,6 +33,7 @@ export class HeldSource implements ImageSource {
   readonly resolve = notAsked;
   readonly fetchDocument = notAsked;
   readonly fetchBlob = notAsked;
+  readonly measureBlob = notAsked;
 
   /** Layers as plain tars, lowest first. */
   constructor(layers: readonly Buffer[]) {

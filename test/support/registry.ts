@@ -38,6 +38,8 @@ export interface RegistryServerOptions {
   /** Default `none`. */
   readonly auth?: 'none' | 'htpasswd' | 'token';
   readonly tls?: boolean;
+  /** Takes and gives manifests of schema 1; it makes and signs them for clients that name no type. */
+  readonly schema1?: boolean;
   /** Life of tokens in seconds; default 60. */
   readonly tokenSeconds?: number;
   /** Token auth: may anybody pull? Default true. */
@@ -109,6 +111,7 @@ async function start(directory: string, options: RegistryServerOptions): Promise
     `  addr: ${address}`,
     '  secret: not-a-secret',
   ];
+  if (options.schema1 === true) config.push('compatibility: {schema1: {enabled: true}}');
   let caFile: string | undefined;
   let ca: string | undefined;
   if (options.tls === true) {

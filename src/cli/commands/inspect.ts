@@ -1,5 +1,6 @@
 /** `peel inspect`: what an image is and what it runs, from manifest and configuration; no layer is read. */
 import type { Image } from '../../image.ts';
+import { chainIDs } from '../../reference/identity.ts';
 import { formatPlatform } from '../../reference/platform.ts';
 import { defineCommand } from '../command.ts';
 import { writeDocument } from '../json-output.ts';
@@ -29,6 +30,7 @@ function compressedSize(image: Image): number {
 
 function imageJSON(image: Image): object {
   const { config, manifest } = image;
+  const chains = chainIDs(image.layers.map(({ diffID }) => diffID));
   return {
     name: image.name,
     digest: image.digest,
@@ -40,9 +42,10 @@ function imageJSON(image: Image): object {
     configDigest: manifest.config.digest,
     /** Compressed bytes of all layers. */
     size: compressedSize(image),
-    layers: image.layers.map(({ descriptor, diffID }) => ({
+    layers: image.layers.map(({ descriptor, diffID }, layer) => ({
       digest: descriptor.digest,
       diffID,
+      chainID: chains[layer],
       mediaType: descriptor.mediaType,
       size: descriptor.size,
     })),

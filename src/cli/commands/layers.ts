@@ -1,13 +1,13 @@
 /** `peel layers`: what the layers of an image are, and how each can be read without pulling it. */
 import { defineCommand } from '../command.ts';
 import { EntryWriter } from '../json-output.ts';
-import { describeLayer } from '../layer-summary.ts';
+import { describeLayers } from '../layer-summary.ts';
 import { quoteText } from '../quote.ts';
 import { decimalSize } from '../size.ts';
 import { formatTable } from '../table.ts';
 
 const OPTIONS = {
-  'no-trunc': { type: 'boolean', summary: 'whole digests and media types' },
+  'no-trunc': { type: 'boolean', summary: 'whole digests, chain IDs and media types' },
 } as const;
 
 /** As docker and podman shorten identifiers. */
@@ -19,14 +19,14 @@ export const layers = defineCommand({
   usage: ['[--no-trunc] IMAGE'],
   details: [
     'INDEXED says whether this cache holds the index of a layer; without it the layer is read once, whole, at first use.',
-    'CLASS is the verification class: A means that the digest of the whole layer and its diffID are proved before a byte is served.',
+    'CLASS is the verification class: A means that the digest of the whole layer, and its diffID where the image names one, are proved before a byte is served.',
   ],
   options: OPTIONS,
   minArgs: 1,
   maxArgs: 1,
   async run(context) {
     const image = await context.openImage(context.args[0] ?? '');
-    const rows = await Promise.all(image.layers.map((_, layer) => describeLayer(image, layer)));
+    const rows = await describeLayers(image);
     if (context.settings.format !== 'table') {
       const writer = new EntryWriter(context, 'layers');
       for (const row of rows) await writer.write(row);
@@ -45,18 +45,18 @@ export const layers = defineCommand({
         { heading: 'INDEXED' },
         { heading: 'READ LAZILY' },
         { heading: 'CLASS' },
-        ...(context.flags['no-trunc'] ? [{ heading: 'MEDIA TYPE' }] : []),
+        ...(context.flags['no-trunc'] ? [{ heading: 'CHAIN ID' }, { heading: 'MEDIA TYPE' }] : []),
       ],
       rows.map((row) => [
         String(row.layer),
         shorten(row.digest),
-        shorten(row.diffID),
+        row.diffID === undefined ? '-' : shorten(row.diffID),
         decimalSize(row.size),
         row.uncompressedSize === undefined ? '-' : decimalSize(row.uncompressedSize),
         row.isIndexed ? 'yes' : 'no',
         row.lazyBy,
         row.verificationClass,
-        ...(context.flags['no-trunc'] ? [quoteText(row.mediaType)] : []),
+        ...(context.flags['no-trunc'] ? [row.chainID ?? '-', quoteText(row.mediaType)] : []),
       ]),
     );
     await context.stdout.write(table);

@@ -62,7 +62,7 @@ export const stat = defineCommand({
   },
 });
 
-function layerOf(image: Image, node: Node): { digest: string; diffID: string } | undefined {
+function layerOf(image: Image, node: Node): { digest: string; diffID: string | undefined } | undefined {
   const layer = image.layers[node.layer];
   return layer === undefined || node.implied
     ? undefined

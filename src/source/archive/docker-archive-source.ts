@@ -15,14 +15,13 @@ import { digestOf, excerpt, verifyBytes } from '../../reference/digest.ts';
 import { DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST } from '../../reference/media-types.ts';
 import { MAX_CONFIG_SIZE, parseConfig } from '../../reference/parse-config.ts';
 import { MAX_DOCUMENT_SIZE } from '../../reference/parse-document.ts';
-import { formatReference, parseRegistryReference } from '../../reference/registry-reference.ts';
 import type { Selection } from '../../reference/transport.ts';
 import type { Digest } from '../../units.ts';
-import { FileBlob, readWhole, readWholeBlob } from '../file-blob.ts';
-import type { OpenFile } from '../local-file.ts';
+import { readWhole } from '../file-blob.ts';
 import type { BlobSource, ImageSource, SourceStats, StoredDocument } from '../source.ts';
+import { chooseSaved } from './choose-saved.ts';
+import { MemberBlobs } from './member-blobs.ts';
 import { digestInName, identifyLayer } from './member-digest.ts';
-import type { Member } from './member-table.ts';
 import type { Archive } from './open-archive.ts';
 import { MAX_SAVE_MANIFEST_SIZE, parseSaveManifest, type SavedImage } from './parse-save-manifest.ts';
 
@@ -32,8 +31,7 @@ export class DockerArchiveSource implements ImageSource {
   readonly name: string;
   readonly #archive: Archive;
   readonly #selection: Selection | undefined;
-  /** What the made-up manifest refers to. */
-  readonly #members = new Map<Digest, Member>();
+  readonly #blobs: MemberBlobs;
   #manifest: StoredDocument | undefined;
   #resolving: Promise<StoredDocument> | undefined;
 
@@ -42,6 +40,7 @@ export class DockerArchiveSource implements ImageSource {
     this.name = name;
     this.#archive = archive;
     this.#selection = selection;
+    this.#blobs = new MemberBlobs(name, archive);
   }
 
   get stats(): SourceStats {
@@ -63,13 +62,15 @@ export class DockerArchiveSource implements ImageSource {
   }
 
   async fetchBlob(descriptor: Descriptor, maxSize: number): Promise<Buffer> {
-    return readWholeBlob(this.#openMember(descriptor), descriptor, maxSize, `${this.name}: blob`);
+    return this.#blobs.read(descriptor, maxSize);
   }
 
   openBlob(descriptor: Descriptor): BlobSource {
-    // Nobody reads from a blob of size 0, which is what a layer that is left out has when nothing tells its size.
-    if (descriptor.size === 0) this.#openMember(descriptor);
-    return new FileBlob(descriptor, `${this.name}: layer`, async () => this.#openMember(descriptor));
+    return this.#blobs.open(descriptor);
+  }
+
+  async measureBlob(digest: Digest): Promise<number> {
+    return this.#blobs.measure(digest);
   }
 
   /** The images that manifest.json lists. */
@@ -89,7 +90,7 @@ export class DockerArchiveSource implements ImageSource {
     const bytes = await readWhole(this.#archive.openMember(member), MAX_CONFIG_SIZE, what);
     const digest = digestInName(image.config);
     if (digest !== undefined) verifyBytes(bytes, { digest, size: bytes.length }, what);
-    this.#members.set(digest ?? digestOf(bytes), member);
+    this.#blobs.set(digest ?? digestOf(bytes), member);
     return bytes;
   }
 
@@ -98,7 +99,8 @@ export class DockerArchiveSource implements ImageSource {
   }
 
   async #resolve(signal: AbortSignal | undefined): Promise<StoredDocument> {
-    const image = await this.#choose(await this.readImages());
+    const idOf = async (saved: SavedImage): Promise<Digest> => digestOf(await this.readConfig(saved));
+    const image = await chooseSaved(await this.readImages(), this.#selection, idOf, this.name);
     const configBytes = await this.readConfig(image);
     const { diffIDs } = parseConfig(configBytes);
     if (diffIDs.length !== image.layers.length) {
@@ -138,60 +140,7 @@ export class DockerArchiveSource implements ImageSource {
     if (member === undefined)
       return image.layerSources.get(diffID) ?? { mediaType: DOCKER_LAYER, digest: diffID, size: 0 };
     const identity = await identifyLayer(this.#archive.openMember(member), name, diffID, signal);
-    this.#members.set(identity.digest, member);
+    this.#blobs.set(identity.digest, member);
     return { ...identity, size: member.size };
-  }
-
-  async #choose(images: readonly SavedImage[]): Promise<SavedImage> {
-    const chosen = await this.#matching(images);
-    const [only, ...others] = chosen;
-    if (only !== undefined && others.length === 0) return only;
-    if (images.length === 0)
-      throw new PeelError('ERR_IMAGE_NOT_FOUND', `${this.name} is empty: it lists no image`);
-    const tags = images
-      .flatMap(({ repoTags }) => repoTags.slice(0, 20).map((tag) => excerpt(tag)))
-      .slice(0, 20);
-    const there = `${tags.length === 0 ? '' : `there are ${tags.join(', ')}; `}positions are :@0 to :@${images.length - 1}`;
-    if (only === undefined)
-      throw new PeelError('ERR_IMAGE_NOT_FOUND', `${this.name} has no such image: ${there}`);
-    throw new PeelError('ERR_USAGE', `${this.name} has ${chosen.length} images to choose from: ${there}`);
-  }
-
-  async #matching(images: readonly SavedImage[]): Promise<readonly SavedImage[]> {
-    const selection = this.#selection;
-    if (selection === undefined) return images;
-    if (selection.by === 'position') return images.slice(selection.position, selection.position + 1);
-    if (selection.by === 'name') {
-      const wanted = wholeName(selection.name);
-      return images.filter(({ repoTags }) => repoTags.some((tag) => wholeName(tag) === wanted));
-    }
-    // The image ID, as `docker images` shows it: the digest of the config.
-    const matching: SavedImage[] = [];
-    for (const image of images) {
-      if (digestOf(await this.readConfig(image)) === selection.digest) matching.push(image);
-    }
-    return matching;
-  }
-
-  #openMember(descriptor: Descriptor): OpenFile {
-    const member = this.#members.get(descriptor.digest);
-    if (member !== undefined) return this.#archive.openMember(member);
-    const urls = descriptor.urls?.length ? '; it is a foreign layer, which `docker save` leaves out' : '';
-    throw new PeelError(
-      'ERR_IMAGE_NOT_FOUND',
-      `${this.name} does not have the blob ${descriptor.digest}${urls}`,
-      {
-        facts: { digest: descriptor.digest },
-      },
-    );
-  }
-}
-
-/** `img1` and `docker.io/library/img1:latest` are one name; what is no reference is compared as it stands. */
-function wholeName(name: string): string {
-  try {
-    return formatReference(parseRegistryReference(name));
-  } catch {
-    return name;
   }
 }

@@ -69,7 +69,8 @@ function isTarStart(block: Buffer): boolean {
   return sum === written;
 }
 
-async function hashFile(file: OpenFile, signal: AbortSignal | undefined): Promise<Digest> {
+/** The sha256 of a whole file. */
+export async function hashFile(file: OpenFile, signal?: AbortSignal): Promise<Digest> {
   const hash = createHash('sha256');
   const whole = { start: compressed(0), end: compressed(file.size) };
   for await (const chunk of streamFile(file, whole, signal)) hash.update(chunk);

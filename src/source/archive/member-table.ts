@@ -61,6 +61,11 @@ export class MemberTable {
     return undefined;
   }
 
+  /** Of all members, normalised. */
+  names(): readonly string[] {
+    return [...this.#entries.keys()];
+  }
+
   has(name: string): boolean {
     return this.#entries.has(normaliseName(name));
   }

@@ -4,19 +4,19 @@
  *   index.json (+ oci-layout, blobs/)   OCI archive
  *   manifest.json                       docker archive, 1.10 and later
  *   both                                Docker 25 and later, containerd: one image in two forms
- *   repositories alone                  docker archive, 1.9 and older: not read yet
+ *   repositories, <id>/json             docker archive, 1.9 and older
  */
 import { isPeelError, PeelError } from '../../errors.ts';
 import type { Descriptor } from '../../reference/descriptor.ts';
 import { digestOf } from '../../reference/digest.ts';
-import type { ImageIndex, Manifest } from '../../reference/documents.ts';
 import { isIndexType, isManifestType } from '../../reference/media-types.ts';
-import { MAX_DOCUMENT_SIZE, parseDocument } from '../../reference/parse-document.ts';
+import { MAX_DOCUMENT_SIZE, type ParsedDocument, parseDocument } from '../../reference/parse-document.ts';
 import { formatSelection, type Selection } from '../../reference/transport.ts';
 import type { Digest } from '../../units.ts';
 import { LayoutSource } from '../layout/layout-source.ts';
 import type { ImageSource } from '../source.ts';
 import { DockerArchiveSource, SAVE_MANIFEST_FILE } from './docker-archive-source.ts';
+import { isLegacyArchive, LegacyArchiveSource, REPOSITORIES_FILE } from './legacy-archive-source.ts';
 import { type Archive, openArchive } from './open-archive.ts';
 
 type ArchiveTransport = 'oci-archive' | 'docker-archive';
@@ -40,9 +40,10 @@ export async function openArchiveSource(
   try {
     const kind = await recognise(archive, file, transport);
     const name = `${kind}:${file}${formatSelection(selection)}`;
-    return kind === 'oci-archive'
-      ? new LayoutSource(name, archive, selection)
-      : new DockerArchiveSource(name, archive, selection);
+    if (kind === 'oci-archive') return new LayoutSource(name, archive, selection);
+    return archive.members.has(SAVE_MANIFEST_FILE)
+      ? new DockerArchiveSource(name, archive, selection)
+      : new LegacyArchiveSource(name, archive, selection);
   } catch (error) {
     await archive.close();
     throw error;
@@ -64,12 +65,7 @@ async function recognise(
   }
   if (isOci && transport !== 'docker-archive') return 'oci-archive';
   if (isDocker && transport !== 'oci-archive') return 'docker-archive';
-  if (!isOci && !isDocker && members.has('repositories')) {
-    throw new PeelError(
-      'ERR_UNSUPPORTED',
-      `${file} is an archive of docker save 1.9 and older, which is not supported yet: load it into Docker and save it again`,
-    );
-  }
+  if (transport !== 'oci-archive' && isLegacyArchive(archive)) return 'docker-archive';
   throw new PeelError('ERR_IMAGE_NOT_FOUND', `${file} is not ${expectationOf(transport, isOci, isDocker)}`);
 }
 
@@ -78,9 +74,9 @@ function expectationOf(transport: ArchiveTransport | undefined, isOci: boolean, 
     return `an OCI archive: it has no ${INDEX_FILE}${isDocker ? '; docker-archive: would read it' : ''}`;
   }
   if (transport === 'docker-archive') {
-    return `a docker archive: it has no ${SAVE_MANIFEST_FILE}${isOci ? '; oci-archive: would read it' : ''}`;
+    return `a docker archive: it has neither ${SAVE_MANIFEST_FILE} nor ${REPOSITORIES_FILE}${isOci ? '; oci-archive: would read it' : ''}`;
   }
-  return `an image archive: it has neither ${INDEX_FILE} nor ${SAVE_MANIFEST_FILE}`;
+  return `an image archive: it has no ${INDEX_FILE}, ${SAVE_MANIFEST_FILE} or ${REPOSITORIES_FILE}`;
 }
 
 /**
@@ -124,7 +120,7 @@ async function collectConfigs(
       if (!(await layout.isPresent(descriptor))) continue;
       const document = await readIfValid(layout, descriptor);
       if (document?.kind === 'index') next.push(...document.manifests);
-      else if (document !== undefined) configs.add(document.config.digest);
+      else if (document?.kind === 'manifest') configs.add(document.config.digest);
     }
     level = next;
   }
@@ -135,7 +131,7 @@ async function collectConfigs(
 async function readIfValid(
   layout: LayoutSource,
   descriptor: Descriptor,
-): Promise<ImageIndex | Manifest | undefined> {
+): Promise<ParsedDocument | undefined> {
   try {
     const { bytes, mediaType } = await layout.fetchDocument(descriptor);
     return parseDocument(bytes, mediaType);

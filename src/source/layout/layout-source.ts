@@ -73,6 +73,12 @@ export class LayoutSource implements ImageSource {
     return blob;
   }
 
+  async measureBlob(digest: Digest): Promise<number> {
+    const file = await this.#openBlobFile(digest);
+    await file.close();
+    return file.size;
+  }
+
   async isPresent(descriptor: Descriptor): Promise<boolean> {
     if (descriptor.data !== undefined) return true;
     const file = await this.#folder.open(pathOf(descriptor.digest));

@@ -6,9 +6,8 @@
  * other bytes of the right number is found out by the digests of `src/blob/`.
  */
 import { PeelError, throwIfAborted } from '../../errors.ts';
-import type { Descriptor } from '../../reference/descriptor.ts';
-import type { CompressedRange } from '../../units.ts';
-import { planBody, rangeHeader } from './content-range.ts';
+import type { CompressedRange, Digest } from '../../units.ts';
+import { parseContentRange, planBody, rangeHeader } from './content-range.ts';
 import { PROGRESS_BYTES } from './options.ts';
 import type { RegistryClient } from './registry-client.ts';
 import type { Operation, RegistryHost } from './registry-host.ts';
@@ -16,14 +15,19 @@ import { TransportFailure } from './transport-failure.ts';
 
 const SHORT_DIGEST = 'sha256:'.length + 12;
 
-export interface RangeRequest {
+export interface BlobRequest {
   readonly client: RegistryClient;
-  readonly descriptor: Descriptor;
-  readonly range: CompressedRange;
+  readonly digest: Digest;
   /** Of the repository, for messages. */
   readonly repository: string;
   /** Where redirects for this blob led: shared by all its ranges. */
   readonly locations: Map<RegistryHost, URL>;
+}
+
+interface RangeRequest extends BlobRequest {
+  /** Of the blob. */
+  readonly size: number;
+  readonly range: CompressedRange;
 }
 
 /**
@@ -34,11 +38,11 @@ export async function* fetchRange(
   request: RangeRequest,
   signal?: AbortSignal,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const { client, descriptor, range } = request;
-  if (range.start < 0 || range.start > range.end || range.end > descriptor.size) {
-    throw new RangeError(`range ${range.start}-${range.end} of a blob of ${descriptor.size} bytes`);
+  const { client, size, range } = request;
+  if (range.start < 0 || range.start > range.end || range.end > size) {
+    throw new RangeError(`range ${range.start}-${range.end} of a blob of ${size} bytes`);
   }
-  const doing = `blob ${descriptor.digest.slice(0, SHORT_DIGEST)} of ${request.repository}`;
+  const doing = nameOf(request);
   const operation = client.operation(`${doing}, bytes ${range.start}-${range.end - 1}`, signal);
   let at: number = range.start;
   let progress = 0;
@@ -76,6 +80,45 @@ export async function* fetchRange(
   }
 }
 
+/**
+ * How many bytes a blob has, from an answer to its first byte: one request, which storage behind a redirect that
+ * was signed for GET answers too.
+ */
+export async function measureBlob(request: BlobRequest, signal?: AbortSignal): Promise<number> {
+  const { client, digest, locations } = request;
+  const doing = `size of ${nameOf(request)}`;
+  const { answer, host } = await client.request(
+    {
+      path: `blobs/${digest}`,
+      headers: { range: 'bytes=0-0' },
+      doing,
+      accepted: [200, 206, 416],
+      isByTag: false,
+      locations,
+    },
+    client.operation(doing, signal),
+  );
+  const size =
+    answer.status === 200
+      ? answer.contentLength()
+      : sizeInRange(answer.header('content-range'), answer.status === 416);
+  answer.close();
+  if (size !== undefined) return size;
+  throw new PeelError('ERR_REGISTRY_RESPONSE', `${doing}: ${host.config.name} does not say it`, {
+    facts: { host: host.config.name, digest, status: answer.status },
+  });
+}
+
+/** An empty blob has no first byte: a 416 then says that it has 0, or nothing. */
+function sizeInRange(header: string | undefined, isUnsatisfied: boolean): number | undefined {
+  if (!isUnsatisfied) return header === undefined ? undefined : parseContentRange(header)?.size;
+  return header === undefined || /^\s*bytes\s+\*\/0\s*$/i.test(header) ? 0 : undefined;
+}
+
+function nameOf({ digest, repository }: BlobRequest): string {
+  return `blob ${digest.slice(0, SHORT_DIGEST)} of ${repository}`;
+}
+
 interface OpenBody {
   readonly host: RegistryHost;
   /** The wanted bytes from `at` on, at most to the end of the range. */
@@ -88,12 +131,12 @@ async function openBody(
   doing: string,
   operation: Operation,
 ): Promise<OpenBody> {
-  const { client, descriptor, range, locations } = request;
-  const wanted = { start: at, end: range.end, size: descriptor.size };
+  const { client, digest, size, range, locations } = request;
+  const wanted = { start: at, end: range.end, size };
   const header = rangeHeader(wanted);
   const { answer, host } = await client.request(
     {
-      path: `blobs/${descriptor.digest}`,
+      path: `blobs/${digest}`,
       headers: header === undefined ? {} : { range: header },
       doing,
       accepted: [200, 206, 416],
@@ -106,8 +149,8 @@ async function openBody(
     if (answer.status === 416) {
       throw new PeelError(
         'ERR_REGISTRY_RESPONSE',
-        `${doing}: ${host.config.name} has no bytes ${at}-${range.end - 1} (status 416), the manifest says the blob has ${descriptor.size}`,
-        { facts: { host: host.config.name, digest: descriptor.digest, status: 416 } },
+        `${doing}: ${host.config.name} has no bytes ${at}-${range.end - 1} (status 416), the manifest says the blob has ${size}`,
+        { facts: { host: host.config.name, digest, status: 416 } },
       );
     }
     const plan = planBody(answer, wanted, doing, client.secrets);

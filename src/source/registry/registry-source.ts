@@ -5,10 +5,11 @@ import { algorithmOf, digestOf, verifyBytes } from '../../reference/digest.ts';
 import { IMAGE_DOCUMENT_TYPES } from '../../reference/media-types.ts';
 import { MAX_DOCUMENT_SIZE } from '../../reference/parse-document.ts';
 import { formatReference, type RegistryReference } from '../../reference/registry-reference.ts';
+import { documentDigest, isNamedBy } from '../../reference/schema1-payload.ts';
 import { type CompressedRange, compressed, type Digest } from '../../units.ts';
 import type { BlobSource, ImageSource, SourceStats, StoredDocument } from '../source.ts';
 import type { RegistryOptions } from './options.ts';
-import { fetchRange } from './range-fetch.ts';
+import { type BlobRequest, fetchRange, measureBlob } from './range-fetch.ts';
 import { readBody } from './read-body.ts';
 import { RegistryClient } from './registry-client.ts';
 import type { RegistryHost } from './registry-host.ts';
@@ -97,6 +98,10 @@ class RegistrySource implements ImageSource {
     };
   }
 
+  measureBlob(digest: Digest, signal?: AbortSignal): Promise<number> {
+    return measureBlob(this.#requestFor(digest), signal);
+  }
+
   reload(): Promise<void> {
     this.#locations.clear();
     return this.#client.reload();
@@ -111,15 +116,16 @@ class RegistrySource implements ImageSource {
     range: CompressedRange,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<Buffer> {
-    let locations = this.#locations.get(descriptor.digest);
+    return fetchRange({ ...this.#requestFor(descriptor.digest), size: descriptor.size, range }, signal);
+  }
+
+  #requestFor(digest: Digest): BlobRequest {
+    let locations = this.#locations.get(digest);
     if (locations === undefined) {
       locations = new Map();
-      this.#locations.set(descriptor.digest, locations);
+      this.#locations.set(digest, locations);
     }
-    return fetchRange(
-      { client: this.#client, descriptor, range, repository: this.#repositoryName(), locations },
-      signal,
-    );
+    return { client: this.#client, digest, repository: this.#repositoryName(), locations };
   }
 
   /**
@@ -150,11 +156,10 @@ class RegistrySource implements ImageSource {
         continue;
       }
       // Docker-Content-Digest is not asked: the bytes say it.
-      const got = digestOf(bytes, digest === undefined ? 'sha256' : algorithmOf(digest));
-      if (digest !== undefined && got !== digest) {
+      if (digest !== undefined && !isNamedBy(bytes, digest)) {
         const failure = new PeelError(
           'ERR_DIGEST_MISMATCH',
-          `${doing}: ${host.config.name} sent ${bytes.length} bytes with digest ${got}, expected ${digest}`,
+          `${doing}: ${host.config.name} sent ${bytes.length} bytes with digest ${digestOf(bytes, algorithmOf(digest))}, expected ${digest}`,
           { facts: { digest, host: host.config.name } },
         );
         if (await this.#client.demoteMirror(host)) {
@@ -172,7 +177,7 @@ class RegistrySource implements ImageSource {
       }
       return {
         mediaType: mediaType === '' ? undefined : mediaType,
-        digest: got,
+        digest: digest ?? documentDigest(bytes),
         bytes,
       };
     }
