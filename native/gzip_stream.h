@@ -1,16 +1,15 @@
-// Gzip, member after member, with the inflate that the Node executable exports; can begin at a checkpoint.
+// Gzip, member after member; can begin at a checkpoint.
 //
-// Ownership: owns its z_stream. Threads: one at a time. Errors: Status with the compressed offset.
+// Ownership: owns its decoder state. Threads: one at a time. Errors: Status with the compressed offset.
 // Checked: block structure, CRC-32 and size of every member that was read from its beginning. A member
 // entered at a checkpoint is not checked: the sha256 of the span covers its bytes.
 #pragma once
-
-#include <zlib.h>
 
 #include <string>
 #include <vector>
 
 #include "gzip_header.h"
+#include "inflater.h"
 #include "stream.h"
 
 namespace peel {
@@ -22,29 +21,23 @@ class GzipStream final : public Stream {
   // Inside a member: `bits` low bits of the first byte belong to the block before, `window` is the output
   // before it (empty at the beginning of a member's data).
   GzipStream(unsigned bits, std::vector<uint8_t> window);
-  ~GzipStream() override;
-
-  GzipStream(const GzipStream&) = delete;
-  GzipStream& operator=(const GzipStream&) = delete;
 
   Event Step(Input& in, Output& out, bool stop_at_block) override;
   Status Finish() override;
-  unsigned unused_bits() const override { return static_cast<unsigned>(z_.data_type & 7); }
-  uint8_t last_byte() const override { return last_byte_; }
-  size_t CopyWindow(uint8_t* into) override;
+  unsigned unused_bits() const override { return inflater_.unused_bits(); }
+  void BeginSample() override { inflater_.BeginSample(); }
+  WindowSample TakeSample() override { return inflater_.TakeSample(); }
 
  private:
   // kResume: the byte that the checkpoint shares with the block before is still to come.
   enum class State : uint8_t { kResume, kHeader, kData, kTrailer, kBetween, kGarbage };
 
-  bool Prepare();
-  bool Resume(Input& in);
+  void Resume(Input& in);
   Event Inflate(Input& in, Output& out, bool stop_at_block);
   bool ReadTrailer(Input& in);
   void SkipGarbage(Input& in);
 
-  z_stream z_{};
-  bool initialized_ = false;
+  Inflater inflater_;
   State state_ = State::kHeader;
   GzipHeader header_;
   bool checked_ = true;
@@ -55,7 +48,6 @@ class GzipStream final : public Stream {
   uint64_t member_size_ = 0;
   uint8_t trailer_[8] = {};
   unsigned trailer_fill_ = 0;
-  uint8_t last_byte_ = 0;
   unsigned resume_bits_ = 0;
   std::vector<uint8_t> resume_window_;
 };

@@ -43,13 +43,7 @@ uint64_t IndexBuilder::Room() const {
   return room;
 }
 
-Status IndexBuilder::Advance(Input compressed, const SlabRef& slab, Input output, uint64_t position) {
-  if (sample_ != nullptr) {
-    const size_t take = std::min(compressed.left, kLookahead - sample_->compressed.size());
-    sample_->compressed.insert(sample_->compressed.end(), compressed.next, compressed.next + take);
-    sample_output_ += output.left;
-    if (sample_output_ >= kWindowSize || sample_->compressed.size() >= kLookahead) EndSample();
-  }
+Status IndexBuilder::Advance(Stream& stream, const SlabRef& slab, Input output) {
   if (output.left == 0) return Status::Ok();
 
   if (!span_open_) {
@@ -60,7 +54,8 @@ Status IndexBuilder::Advance(Input compressed, const SlabRef& slab, Input output
   }
   lane_.Push(output.left, [hashed = hashed_, slab, output] { hashed->span.Update(output.next, output.left); });
   output_ += output.left;
-  compressed_end_ = position;
+  compressed_end_ = stream.position();
+  if (sampling_ && output_ - sample_start_ >= kWindowSize) EndSample(stream);
   return output_ - span_start_ >= HardCut() ? CutSpan() : Status::Ok();
 }
 
@@ -83,11 +78,11 @@ Status IndexBuilder::CutSpan() {
 }
 
 // A member's data needs no window: a checkpoint for nothing, where one is due.
-Status IndexBuilder::OnMemberStart(const Stream& stream) {
+Status IndexBuilder::OnMemberStart(Stream& stream) {
   if (!index_.checkpoints.empty() && output_ - index_.checkpoints.back().uncompressed_offset < span_size_) {
     return Status::Ok();
   }
-  if (sample_ != nullptr) EndSample();
+  if (sampling_) EndSample(stream);
   Status status = CutSpan();
   AddCheckpoint(stream.member_position(), 0);
   return status;
@@ -95,33 +90,30 @@ Status IndexBuilder::OnMemberStart(const Stream& stream) {
 
 Status IndexBuilder::OnBlockBoundary(Stream& stream) {
   const unsigned unused = stream.unused_bits();
-  if (sample_ != nullptr) EndSample();
+  if (sampling_) EndSample(stream);
   Status status = CutSpan();
   AddCheckpoint(stream.position() - (unused > 0 ? 1 : 0), static_cast<uint8_t>(unused > 0 ? 8 - unused : 0));
-
-  sample_ = std::make_shared<WindowSample>();
-  sample_output_ = 0;
-  sample_->bits = unused > 0 ? 8 - unused : 0;
-  sample_->window.resize(kWindowSize);
-  sample_->window.resize(stream.CopyWindow(sample_->window.data()));
-  if (unused > 0) sample_->compressed.push_back(stream.last_byte());
+  stream.BeginSample();
+  sampling_ = true;
+  sample_start_ = output_;
   return status;
 }
 
-void IndexBuilder::EndSample() {
+void IndexBuilder::EndSample(Stream& stream) {
   const size_t checkpoint = index_.checkpoints.size() - 1;
-  lane_.Push(kWindowSize + kLookahead, [hashed = hashed_, sample = std::move(sample_), checkpoint] {
+  auto sample = std::make_shared<const WindowSample>(stream.TakeSample());
+  lane_.Push(2 * kWindowSize, [hashed = hashed_, sample = std::move(sample), checkpoint] {
     const std::vector<uint8_t> packed = hashed->packer.Pack(*sample);
     if (packed.empty()) return;
     hashed->packed.push_back({checkpoint, {hashed->windows.size(), static_cast<uint32_t>(packed.size())}});
     hashed->windows.insert(hashed->windows.end(), packed.begin(), packed.end());
     hashed->window_bytes.store(hashed->windows.size(), std::memory_order_relaxed);
   });
-  sample_ = nullptr;
+  sampling_ = false;
 }
 
-Status IndexBuilder::Finish(Index& index) {
-  if (sample_ != nullptr) EndSample();
+Status IndexBuilder::Finish(Stream& stream, Index& index) {
+  if (sampling_) EndSample(stream);
   Status status = CutSpan();
   if (!status.ok()) return status;
   if (!lane_.Drain()) return Status::Of(Fault::kMemory, "hashing the layer failed");

@@ -64,14 +64,13 @@ class IndexBuilder {
   // Whether the next block boundary is wanted as a checkpoint.
   bool WantsBoundary() const;
 
-  // One step of the stream: it consumed `compressed` and wrote `output` into `slab`; `position` is the
-  // stream's after it.
-  Status Advance(Input compressed, const SlabRef& slab, Input output, uint64_t position);
-  Status OnMemberStart(const Stream& stream);
+  // After each step of the stream, which wrote `output` into `slab`.
+  Status Advance(Stream& stream, const SlabRef& slab, Input output);
+  Status OnMemberStart(Stream& stream);
   Status OnBlockBoundary(Stream& stream);
 
   // The blob is complete.
-  Status Finish(Index& index);
+  Status Finish(Stream& stream, Index& index);
 
   uint64_t uncompressed_size() const { return output_; }
 
@@ -90,7 +89,7 @@ class IndexBuilder {
   uint64_t Interval() const;
   void AddCheckpoint(uint64_t compressed_offset, uint8_t bits);
   Status CutSpan();
-  void EndSample();
+  void EndSample(Stream& stream);
 
   const Compression compression_;
   const uint64_t span_size_;
@@ -104,8 +103,8 @@ class IndexBuilder {
   uint32_t span_checkpoint_ = 0;
   uint64_t compressed_end_ = 0;  // position when the newest byte of output came out
 
-  std::shared_ptr<WindowSample> sample_;
-  uint64_t sample_output_ = 0;
+  bool sampling_ = false;
+  uint64_t sample_start_ = 0;
 };
 
 }  // namespace peel

@@ -108,7 +108,6 @@ Status Scanner::Step(Chunk& chunk, bool& wants_input) {
     slab_ = std::make_shared<Slab>(kSlabSize);
     room_ = {slab_->bytes.get(), slab_->capacity};
   }
-  const uint8_t* const compressed = chunk.rest.next;
   uint8_t* const output = room_.next;
   Output limited{room_.next, static_cast<size_t>(std::min<uint64_t>(room_.left, builder_->Room()))};
   const Event event = stream_->Step(chunk.rest, limited, builder_->WantsBoundary());
@@ -118,9 +117,8 @@ Status Scanner::Step(Chunk& chunk, bool& wants_input) {
   room_.left -= produced;
   wants_input = event == Event::kNeedInput;
 
-  const Input consumed{compressed, static_cast<size_t>(chunk.rest.next - compressed)};
   const Input made{output, produced};
-  Status status = builder_->Advance(consumed, slab_, made, stream_->position());
+  Status status = builder_->Advance(*stream_, slab_, made);
   if (status.ok() && produced > 0) status = Emit(made);
   if (status.ok() && event == Event::kMemberStart) status = builder_->OnMemberStart(*stream_);
   if (status.ok() && event == Event::kBlockBoundary) status = builder_->OnBlockBoundary(*stream_);
@@ -145,7 +143,7 @@ Status Scanner::NameForeign(Status status) const {
 Status Scanner::Finish() {
   Status status = stream_->Finish();
   if (status.ok()) status = NameForeign(framer_.Finish());
-  if (status.ok()) status = builder_->Finish(result_.index);
+  if (status.ok()) status = builder_->Finish(*stream_, result_.index);
   if (status.ok()) status = TakeDigest(result_.digest);
   if (!status.ok()) return status;
   result_.compression = compression_;

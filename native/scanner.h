@@ -2,7 +2,7 @@
 //
 //   blob ──► input queue ──► stream ──► slab ──► framer (this thread)
 //              │                          ├────► lane 1: sha256 of the blob and of the tar
-//              ╰──────────────────────────┴────► lane 2: sha256 of each span, sparse windows
+//              ╰──────────────────────────┴────► lane 2: sha256 of each span, packing of windows
 //
 // Ownership: owns everything below it. Threads: Append and Run from one thread at a time, Cancel from any.
 // Memory: two lanes' backlog, one batch of frames, the index; nothing is allocated by a declared size.

@@ -9,6 +9,7 @@
 
 #include "cursor.h"
 #include "status.h"
+#include "window.h"
 
 namespace peel {
 
@@ -41,11 +42,13 @@ class Stream {
   // Bytes after the last member or frame that are neither.
   uint64_t trailing_garbage() const { return trailing_garbage_; }
 
-  // At kBlockBoundary: how many high bits of the last consumed byte are not used yet (0 to 7), and that byte.
+  // At kBlockBoundary: how many high bits of the last consumed byte are not used yet (0 to 7).
   virtual unsigned unused_bits() const { return 0; }
-  virtual uint8_t last_byte() const { return 0; }
-  // At kBlockBoundary: copies up to 32 KiB of the newest output of this member, returns how much.
-  virtual size_t CopyWindow(uint8_t*) { return 0; }
+  // At kBlockBoundary: begins a sample of this member's newest output, at most 32 KiB.
+  virtual void BeginSample() {}
+  // The sample begun last: all that later output refers to is in it after 32 KiB, at the next boundary where that is
+  // sooner, at the end of the member.
+  virtual WindowSample TakeSample() { return {}; }
 
  protected:
   Event Fail(Status status) {

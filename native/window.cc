@@ -1,7 +1,11 @@
 #include "window.h"
 
 #include <algorithm>
+#include <cstring>
+#include <memory>
 #include <new>
+
+#include "inflater.h"
 
 namespace peel {
 namespace {
@@ -35,15 +39,20 @@ struct Run {
   size_t end;
 };
 
-std::vector<Run> RunsOf(const std::vector<bool>& used) {
+std::vector<Run> RunsOf(const std::vector<uint8_t>& used) {
   std::vector<Run> runs;
-  for (size_t i = 0; i < used.size(); i++) {
-    if (!used[i]) continue;
-    if (!runs.empty() && i - runs.back().end < kShortestGap) {
-      runs.back().end = i + 1;
+  const auto find = [&used](size_t from, int value) {
+    const void* at = from < used.size() ? memchr(&used[from], value, used.size() - from) : nullptr;
+    return at == nullptr ? used.size() : static_cast<size_t>(static_cast<const uint8_t*>(at) - used.data());
+  };
+  for (size_t start = find(0, 1); start < used.size();) {
+    const size_t end = find(start, 0);
+    if (!runs.empty() && start - runs.back().end < kShortestGap) {
+      runs.back().end = end;
     } else {
-      runs.push_back({i, i + 1});
+      runs.push_back({start, end});
     }
+    start = find(end, 1);
   }
   return runs;
 }
@@ -51,58 +60,11 @@ std::vector<Run> RunsOf(const std::vector<bool>& used) {
 }  // namespace
 
 WindowPacker::~WindowPacker() {
-  if (inflate_ready_) inflateEnd(&inflate_);
   if (deflate_ready_) deflateEnd(&deflate_);
 }
 
-bool WindowPacker::InflateWithMarkers(const WindowSample& sample, bool second, std::vector<uint8_t>& output,
-                                      bool& complete) {
-  const size_t size = sample.window.size();
-  std::vector<uint8_t> markers(size);
-  for (size_t i = 0; i < size; i++) markers[i] = static_cast<uint8_t>(second ? i + 1 + (i >> 8) : i);
-
-  if ((inflate_ready_ ? inflateReset(&inflate_) : inflateInit2(&inflate_, -15)) != Z_OK) throw std::bad_alloc();
-  inflate_ready_ = true;
-  const uint8_t* next = sample.compressed.data();
-  size_t left = sample.compressed.size();
-  if (sample.bits > 0) {
-    if (left == 0) return false;
-    if (inflatePrime(&inflate_, static_cast<int>(8 - sample.bits), *next >> sample.bits) != Z_OK) return false;
-    next++;
-    left--;
-  }
-  if (inflateSetDictionary(&inflate_, markers.data(), static_cast<uInt>(size)) != Z_OK) return false;
-
-  output.resize(kWindowSize);
-  inflate_.next_in = const_cast<Bytef*>(next);
-  inflate_.avail_in = static_cast<uInt>(left);
-  inflate_.next_out = output.data();
-  inflate_.avail_out = static_cast<uInt>(output.size());
-  const int result = inflate(&inflate_, Z_SYNC_FLUSH);
-  output.resize(output.size() - inflate_.avail_out);
-  complete = result == Z_STREAM_END || inflate_.avail_out == 0;
-  return result == Z_OK || result == Z_STREAM_END || result == Z_BUF_ERROR;
-}
-
-// False where the sample does not tell: then every byte counts as used.
-bool WindowPacker::FindReferences(const WindowSample& sample, std::vector<bool>& used) {
-  std::vector<uint8_t> first;
-  std::vector<uint8_t> second;
-  bool complete = false;
-  if (!InflateWithMarkers(sample, false, first, complete) || !complete) return false;
-  if (!InflateWithMarkers(sample, true, second, complete) || !complete) return false;
-  if (first.size() != second.size()) return false;
-  for (size_t i = 0; i < first.size(); i++) {
-    if (first[i] == second[i]) continue;
-    const size_t high = static_cast<uint8_t>(second[i] - first[i] - 1);
-    const size_t index = high << 8 | first[i];
-    if (index < used.size()) used[index] = true;
-  }
-  return true;
-}
-
 std::vector<uint8_t> WindowPacker::Deflate(const std::vector<uint8_t>& plain) {
-  if ((deflate_ready_ ? deflateReset(&deflate_) : deflateInit2(&deflate_, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY)) !=
+  if ((deflate_ready_ ? deflateReset(&deflate_) : deflateInit2(&deflate_, 1, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY)) !=
       Z_OK) {
     throw std::bad_alloc();
   }
@@ -118,9 +80,7 @@ std::vector<uint8_t> WindowPacker::Deflate(const std::vector<uint8_t>& plain) {
 }
 
 std::vector<uint8_t> WindowPacker::Pack(const WindowSample& sample) {
-  std::vector<bool> used(sample.window.size(), false);
-  if (!FindReferences(sample, used)) used.assign(sample.window.size(), true);
-  const std::vector<Run> runs = RunsOf(used);
+  const std::vector<Run> runs = RunsOf(sample.used);
   if (runs.empty()) return {};
 
   std::vector<uint8_t> plain;
@@ -145,17 +105,11 @@ Status UnpackWindow(const uint8_t* packed, size_t length, std::vector<uint8_t>& 
   if (length == 0) return Status::Ok();
 
   std::vector<uint8_t> plain(kLongestPlain);
-  z_stream z{};
-  if (inflateInit2(&z, -15) != Z_OK) return Status::Of(Fault::kMemory, "no memory for inflate");
-  z.next_in = const_cast<Bytef*>(packed);
-  z.avail_in = static_cast<uInt>(std::min<size_t>(length, 1u << 20));
-  z.next_out = plain.data();
-  z.avail_out = static_cast<uInt>(plain.size());
-  const int result = inflate(&z, Z_FINISH);
-  plain.resize(plain.size() - z.avail_out);
-  const bool whole = result == Z_STREAM_END && z.avail_in == 0;
-  inflateEnd(&z);
-  if (!whole) return damaged;
+  const auto inflater = std::make_unique<Inflater>();
+  Input in{packed, length};
+  Output out{plain.data(), plain.size()};
+  if (inflater->Run(in, out, false) != Inflater::Result::kEnd || in.left > 0) return damaged;
+  plain.resize(plain.size() - out.left);
 
   size_t at = 0;
   size_t size = 0;

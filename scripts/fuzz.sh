@@ -9,12 +9,14 @@ cd "$(dirname "$0")/.."
 # target: sources below native/
 declare -A SOURCES=(
   [fuse_decode]='fuzz/fuse_decode_fuzz.cc fuse_decode.cc fuse_init.cc fuse_ops.cc tree_view.cc tree_validator.cc'
-  [scanner]='fuzz/scanner_fuzz.cc scanner.cc index_builder.cc lane.cc sha256.cc tar_framer.cc tar_header.cc decoder.cc gzip_stream.cc gzip_header.cc zstd_stream.cc plain_stream.cc window.cc'
-  [span_decoder]='fuzz/span_decoder_fuzz.cc decoder.cc gzip_stream.cc gzip_header.cc zstd_stream.cc plain_stream.cc window.cc'
+  [inflater]='fuzz/inflater_fuzz.cc inflater.cc huffman.cc'
+  [scanner]='fuzz/scanner_fuzz.cc scanner.cc index_builder.cc lane.cc sha256.cc tar_framer.cc tar_header.cc decoder.cc gzip_stream.cc gzip_header.cc inflater.cc huffman.cc zstd_stream.cc plain_stream.cc window.cc'
+  [span_decoder]='fuzz/span_decoder_fuzz.cc decoder.cc gzip_stream.cc gzip_header.cc inflater.cc huffman.cc zstd_stream.cc plain_stream.cc window.cc'
   [tree_view]='fuzz/tree_view_fuzz.cc fuzz/walk_tree.cc tree_view.cc tree_validator.cc'
 )
 # target: libraries
 declare -A LIBRARIES=(
+  [inflater]='-lz'
   [scanner]='-lz -l:libzstd.a -lcrypto -pthread'
   [span_decoder]='-lz -l:libzstd.a'
 )
@@ -27,6 +29,9 @@ seed() { # target: inputs to begin with, in $2
       node scripts/fuzz-trees.mjs build/fuzz/dist "$2.trees"
       export FUZZ_TREE=$2.trees/everything
       node scripts/fuzz-requests.mjs "$2"
+      ;;
+    inflater)
+      node scripts/fuzz-deflate.mjs "$2"
       ;;
     scanner)
       node scripts/fuzz-layers.mjs "$2"

@@ -6,16 +6,19 @@
 //          | count of cuts (1), each a length of input and one of output (2 x 2) | window (at most 1 KiB of it)
 //          | compressed bytes
 #include <sanitizer/asan_interface.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "decoder.h"
+#include "inflater.h"
 #include "window.h"
 
 namespace {
@@ -162,12 +165,27 @@ Bytes PackWhole(const Bytes& window) {
   return Deflate(plain);
 }
 
+// The bytes of `window` that the next 32 KiB need.
+peel::WindowSample SampleOf(const peel::DecoderOptions& options, const Bytes& window, const Bytes& compressed) {
+  const auto inflater = std::make_unique<peel::Inflater>();
+  peel::Input in{compressed.data(), compressed.size()};
+  const bool shares_byte = options.bits > 0 && in.left > 0;
+  inflater->BeginInside(shares_byte ? *in.next : 0, shares_byte ? 8 - options.bits : 0, window);
+  if (shares_byte) {
+    in.next++;
+    in.left--;
+  }
+  inflater->BeginSample();
+  Bytes next(peel::kWindowSize);
+  peel::Output out{next.data(), next.size()};
+  inflater->Run(in, out, false);
+  return inflater->TakeSample();
+}
+
 void CheckPacking(const peel::DecoderOptions& options, const Bytes& window, const Bytes& compressed, size_t most) {
   static peel::WindowPacker packer;
-  peel::WindowSample sample{options.bits, window, compressed};
-  sample.compressed.resize(std::min(sample.compressed.size(), peel::kLookahead));
   peel::DecoderOptions sparse = options;
-  sparse.packed_window = packer.Pack(sample);
+  sparse.packed_window = packer.Pack(SampleOf(options, window, compressed));
   Bytes opened;
   Check(peel::UnpackWindow(sparse.packed_window.data(), sparse.packed_window.size(), opened).ok(), "a window shut");
   Check(opened.empty() || opened.size() == window.size(), "a window of another size");
