@@ -117,8 +117,8 @@ describe('deflate reads as zlib reads it', () => {
     expect(seen.size).toBeGreaterThan(8);
   });
 
-  const bits = (text: string): Buffer => {
-    const list = [...text.replaceAll(' ', '')].map(Number);
+  const bits = (digits: string): Buffer => {
+    const list = Array.from(digits.replaceAll(' ', ''), Number);
     const bytes = Buffer.alloc(Math.ceil(list.length / 8));
     for (const [index, bit] of list.entries())
       bytes[index >> 3] = (bytes[index >> 3] ?? 0) | (bit << (index & 7));
