@@ -16,6 +16,7 @@ import { mountColumns } from './bench/peel.mjs';
 import { Probe } from './bench/probe.mjs';
 import { sectionText, writeReport } from './bench/report.mjs';
 import { Scratch } from './bench/scratch.mjs';
+import { absence, missingPrograms } from './bench/stargz.mjs';
 import { build } from './build.mjs';
 
 const root = path.resolve(import.meta.dirname, '..');
@@ -41,7 +42,9 @@ async function measure(scratch, options) {
   const small = await manyEntriesImage(scratch, 200);
   const { columns, missing } = await mountColumns(scratch, small.reference, options.columns);
   say(`peel is mounted as: ${columns.map(({ name }) => name).join('; ')}`);
-  const context = { scratch, runs: options.runs, probe, base, columns, missing };
+  const stargzMissing = missingPrograms();
+  for (const line of absence(stargzMissing)) say(line);
+  const context = { scratch, runs: options.runs, probe, base, columns, missing, stargzMissing };
 
   const results = new Map();
   for (const group of options.only) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a task needs, and only those whose command or file is missing.
-#   scripts/system-packages.sh build|mount|test|check|fuzz|sanitize|image ...
+#   scripts/system-packages.sh build|mount|test|check|fuzz|sanitize|demo|bench|stargz|image ...
 # As another user than root, or without apt, it says what to install and fails.
 set -euo pipefail
 
@@ -14,6 +14,7 @@ declare -A NEEDS=(
   [sanitize]='g++=g++ patchelf=patchelf'
   [demo]='curl=curl'
   [bench]='gcc=cc attr=setfattr util-linux=findmnt'
+  [stargz]='containerd=containerd stargz-snapshotter=ctr-remote golang-go=go golang-github-containerd-stargz-snapshotter-dev=/usr/share/gocode/src/github.com/containerd/stargz-snapshotter/fs/fs.go'
   [image]='debootstrap=debootstrap docker-registry=docker-registry skopeo=skopeo umoci=umoci'
 )
 

@@ -8,6 +8,8 @@ import path from 'node:path';
 import { run } from './command.mjs';
 import { layersOf } from './images.mjs';
 import { Peel } from './peel.mjs';
+import { registryWith } from './registry.mjs';
+import { estargzImage, STARGZ, Stargz } from './stargz.mjs';
 
 /** Lower folders of the tree that is dealt out. */
 const SPLIT = 8;
@@ -15,7 +17,7 @@ const SPLIT = 8;
 /**
  * @typedef {object} Backing
  * @property {string} name heading of its column
- * @property {'ext4' | 'overlay' | 'peel'} kind ext4: a plain folder on the disk, whatever its file system
+ * @property {'ext4' | 'overlay' | 'peel' | 'stargz'} kind ext4: a plain folder on the disk, whatever its file system
  * @property {string} folder
  * @property {() => Promise<void>} close
  */
@@ -24,21 +26,42 @@ const SPLIT = 8;
  * @param {import('./scratch.mjs').Scratch} scratch
  * @param {import('./images.mjs').Image} image
  * @param {readonly {name: string, flags: string[]}[]} peelColumns
- * @param {readonly ('layers' | 'split')[]} overlays which forms of overlayfs to set beside
+ * @param {readonly ('layers' | 'split' | 'stargz')[]} others which forms of overlayfs to set beside, and whether the
+ * stargz snapshotter
  * @returns {Promise<Backing[]>}
  */
-export async function openBackings(scratch, image, peelColumns, overlays) {
+export async function openBackings(scratch, image, peelColumns, others) {
   const backings = [await unpacked(scratch, image)];
   const [{ folder: source } = { folder: '' }] = backings;
-  if (overlays.includes('layers')) backings.push(await overlayOfLayers(scratch, image));
-  if (overlays.includes('split')) backings.push(await overlayOfSplit(scratch, image, source));
+  if (others.includes('layers')) backings.push(await overlayOfLayers(scratch, image));
+  if (others.includes('split')) backings.push(await overlayOfSplit(scratch, image, source));
   // One cache for all columns of peel: the first fills it.
   const peel = new Peel(scratch, `backings-${image.tag}`);
   for (const [number, { name, flags }] of peelColumns.entries()) {
     const { folder, unmount } = await peel.mount(image.reference, `${image.tag}-${number}`, flags);
     backings.push({ name, kind: 'peel', folder, close: unmount });
   }
+  if (others.includes('stargz')) backings.push(await stargzMount(scratch, image));
   return backings;
+}
+
+/** What containerd has of the image as eStargz right after its lazy pull. */
+async function stargzMount(scratch, image) {
+  const converted = await estargzImage(scratch, image);
+  // It goes on asking for as long as the mount is there.
+  const registry = await registryWith(scratch, converted);
+  const stargz = await Stargz.start(scratch, image.tag);
+  const { folder, unmount } = await stargz.mount(converted, registry.address, `${image.tag}-stargz`);
+  return {
+    name: STARGZ,
+    kind: 'stargz',
+    folder,
+    close: async () => {
+      await unmount();
+      await stargz.close();
+      await registry.close();
+    },
+  };
 }
 
 /** What a pull leaves: the merged tree as umoci unpacks it. */

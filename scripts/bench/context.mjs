@@ -8,6 +8,7 @@ import os from 'node:os';
  * @property {import('./probe.mjs').Probe} probe
  * @property {import('./images.mjs').Image} base
  * @property {{name: string, flags: string[]}[]} columns the ways peel is mounted
+ * @property {string[]} stargzMissing programs of the stargz snapshotter; it takes part when there are none
  * @property {string[]} x
  */
 

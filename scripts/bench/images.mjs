@@ -18,7 +18,7 @@ const LARGE_FILE_BYTES = 2 ** 30;
 
 /** @typedef {{layout: string, tag: string, reference: string}} Image */
 
-const imageOf = (layout, tag) => ({ layout, tag, reference: `oci:${layout}:${tag}` });
+export const imageOf = (layout, tag) => ({ layout, tag, reference: `oci:${layout}:${tag}` });
 
 /** @returns {Promise<Image>} debootstrap, python3, nodejs and others: eight layers, over 20,000 entries */
 export async function baseImage(scratch) {
@@ -28,19 +28,35 @@ export async function baseImage(scratch) {
   return imageOf(layout, BASE_TAG);
 }
 
-/** @param {Image} image @returns {{digest: string, size: number, file: string}[]} lowest first */
-export function layersOf({ layout, tag }) {
-  const blob = (digest) => path.join(layout, 'blobs', ...digest.split(':'));
-  const read = (file) => JSON.parse(readFileSync(file, 'utf8'));
-  const descriptor = read(path.join(layout, 'index.json')).manifests.find(
+const blobFile = (layout, digest) => path.join(layout, 'blobs', ...digest.split(':'));
+const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
+
+function manifestOf({ layout, tag }) {
+  const descriptor = readJson(path.join(layout, 'index.json')).manifests.find(
     (each) => each.annotations?.['org.opencontainers.image.ref.name'] === tag,
   );
   if (descriptor === undefined) throw new Error(`${layout} has no ${tag}`);
-  return read(blob(descriptor.digest)).layers.map(({ digest, size }) => ({
+  return readJson(blobFile(layout, descriptor.digest));
+}
+
+/** @param {Image} image @returns {{digest: string, size: number, file: string}[]} lowest first */
+export function layersOf(image) {
+  return manifestOf(image).layers.map(({ digest, size }) => ({
     digest,
     size,
-    file: blob(digest),
+    file: blobFile(image.layout, digest),
   }));
+}
+
+/** Compressed bytes of all layers. @param {Image} image */
+export const sizeOf = (image) => layersOf(image).reduce((sum, layer) => sum + layer.size, 0);
+
+/** The name that containerd gives the stack of all layers: image-spec config.md, "Layer ChainID". @param {Image} image */
+export function chainIDOf(image) {
+  const { rootfs } = readJson(blobFile(image.layout, manifestOf(image).config.digest));
+  return rootfs.diff_ids.reduce(
+    (below, diffID) => `sha256:${createHash('sha256').update(`${below} ${diffID}`).digest('hex')}`,
+  );
 }
 
 /**

@@ -7,23 +7,21 @@ const SCRIPT = path.resolve(import.meta.dirname, '..', 'registry.sh');
 
 /**
  * @param {import('./scratch.mjs').Scratch} scratch
- * @param {import('./images.mjs').Image} image
- * @returns {Promise<{address: string, repository: string, close: () => Promise<void>}>} address: host:port
+ * @param {...import('./images.mjs').Image} images
+ * @returns {Promise<{address: string, close: () => Promise<void>}>} address: host:port; every image is there under
+ * its tag as the repository
  */
-export async function registryWith(scratch, image) {
+export async function registryWith(scratch, ...images) {
   const folder = scratch.path('registry');
   const close = scratch.onClose('stopping the registry', () =>
     spawnSync('bash', [SCRIPT, 'stop', folder], { stdio: 'ignore' }),
   );
   const address = (await run(scratch, ['bash', SCRIPT, 'start', folder])).trim();
-  const repository = image.tag;
-  const target = `docker://${address}/${repository}:latest`;
-  await run(
-    scratch,
-    ['skopeo', 'copy', '-q', '--dest-tls-verify=false', `oci:${image.layout}:${image.tag}`, target],
-    {
+  for (const { layout, tag } of images) {
+    const copy = ['skopeo', 'copy', '-q', '--dest-tls-verify=false'];
+    await run(scratch, [...copy, `oci:${layout}:${tag}`, `docker://${address}/${tag}:latest`], {
       quiet: true,
-    },
-  );
-  return { address, repository, close };
+    });
+  }
+  return { address, close };
 }

@@ -4,6 +4,7 @@ import { checkSameTree, openBackings } from '../backings.mjs';
 import { columnTable, ratioOf } from '../columns.mjs';
 import { largeFileImage } from '../images.mjs';
 import { dropKernelCaches } from '../probe.mjs';
+import { absence } from '../stargz.mjs';
 import { interleaved } from '../statistics.mjs';
 
 const RANDOM_READS = 20_000;
@@ -28,18 +29,18 @@ const LARGE_JOBS = [
  * @param {import('../context.mjs').Context} context
  * @returns {Promise<import('../report.mjs').Section>}
  */
-export async function measureData({ scratch, runs, probe, columns, base }) {
-  const small = await measureImage(scratch, runs, columns, base, (backing) =>
-    smallFiles(scratch, probe, backing),
-  );
-  const large = await measureImage(scratch, runs, columns, await largeFileImage(scratch), (backing) =>
+export async function measureData(context) {
+  const { scratch, probe, base, stargzMissing } = context;
+  const small = await measureImage(context, base, (backing) => smallFiles(scratch, probe, backing));
+  const large = await measureImage(context, await largeFileImage(scratch), (backing) =>
     largeFile(scratch, probe, backing),
   );
-  const [ext4, , peel] = small.names;
+  const [ext4] = small.names;
+  const peel = context.columns[0]?.name;
   return {
     title: 'Data: small files, one large file',
     intro: [
-      "Everything is in peel's cache: one `tar` of the mount ran before. Cold: after `sync` and `drop_caches`, so the disk is read, peel's cache files too. Backing warm: the pages of the mounted file are dropped and those of the file that peel reads are not; the two file systems of the kernel have one copy of a page and show what they do warm; random reads and pages are measured in this state. Warm: the same again at once. In brackets: beside the first column.",
+      'Everything is in the cache of peel and of the stargz snapshotter: one `tar` of the mount ran before. Cold: after `sync` and `drop_caches`, so the disk is read, cache files too. Backing warm: the pages of the mounted file are dropped and those of the cache file behind it are not; the two file systems of the kernel have one copy of a page and show what they do warm; random reads and pages are measured in this state. Warm: the same again at once. In brackets: beside the first column.',
     ],
     tables: [
       {
@@ -69,6 +70,7 @@ export async function measureData({ scratch, runs, probe, columns, base }) {
         unit: 'x',
       })),
     ],
+    notes: absence(stargzMissing),
   };
 }
 
@@ -77,8 +79,9 @@ function plotted({ rounds }, jobs, title) {
   return { markdown, plot: { title, rows } };
 }
 
-async function measureImage(scratch, runs, columns, image, measure) {
-  const backings = await openBackings(scratch, image, columns, ['layers']);
+async function measureImage({ scratch, runs, columns, stargzMissing }, image, measure) {
+  const others = ['layers', ...(stargzMissing.length === 0 ? ['stargz'] : [])];
+  const backings = await openBackings(scratch, image, columns, others);
   const entries = await checkSameTree(scratch, backings);
   const rounds = await interleaved(
     runs,
@@ -88,12 +91,16 @@ async function measureImage(scratch, runs, columns, image, measure) {
   return { entries, rounds, names: backings.map(({ name }) => name) };
 }
 
-/** @type {Set<string>} mounts whose content is in peel's cache by now */
+/** Those that fetch, and whose pages are not those of the files behind them. @param {import('../backings.mjs').Backing} backing */
+const isLazy = ({ kind }) => kind === 'peel' || kind === 'stargz';
+
+/** @type {Set<string>} mounts whose content is in their cache by now */
 const filled = new Set();
 
-/** The first pass through a mount of peel fetches; it is measured by the groups `bytes` and `first-look`. */
-async function fill({ kind, folder }, read) {
-  if (kind !== 'peel' || filled.has(folder)) return;
+/** The first pass through a lazy mount fetches; it is measured by the groups `bytes` and `first-look`. */
+async function fill(backing, read) {
+  const { folder } = backing;
+  if (!isLazy(backing) || filled.has(folder)) return;
   await read();
   filled.add(folder);
 }
@@ -120,9 +127,8 @@ async function largeFile(scratch, probe, backing) {
     return bytes / seconds / 1e6;
   };
   const rate = ({ seconds, count }) => count / seconds / 1e3;
-  // Only a mount has pages beside those of what backs it.
   const dropOwn = async () => {
-    if (backing.kind === 'peel') await probe.drop(file);
+    if (isLazy(backing)) await probe.drop(file);
   };
   await fill(backing, speed);
   await dropKernelCaches(scratch);

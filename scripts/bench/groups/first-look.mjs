@@ -1,11 +1,13 @@
 // Group `first-look`: from nothing to the first output, beside a pull and an unpack; on a registry next door and
 // through a slow line.
 import { rmSync } from 'node:fs';
+import path from 'node:path';
 import { slowProxy } from '../../slow-proxy.mjs';
 import { run, secondsOf } from '../command.mjs';
 import { digits, megabytes, table, times } from '../format.mjs';
 import { Peel } from '../peel.mjs';
 import { registryWith } from '../registry.mjs';
+import { absence, estargzImage, STARGZ, Stargz } from '../stargz.mjs';
 import { interleaved, median, medianRatio } from '../statistics.mjs';
 
 /** A home in a well-connected country, to a registry in the same part of the world. */
@@ -14,23 +16,22 @@ const LINE = { roundTripMs: 20, megabits: 100 };
 const SLOW_RUNS = 3;
 
 const PULL = 'skopeo copy, umoci unpack';
+const lazyPull = (job) => `${STARGZ}: rpull, mount, ${job}`;
 const JOBS = { 'ls /': ['ls', '/'], 'cat /etc/os-release': ['cat', '/etc/os-release'] };
 
 /**
  * @param {import('../context.mjs').Context} context
  * @returns {Promise<import('../report.mjs').Section>}
  */
-export async function measureFirstLook({ scratch, runs, base }) {
-  const registry = await registryWith(scratch, base);
-  const near = await measureThrough(
-    scratch,
-    runs,
-    { address: registry.address, reset() {}, counts: { bytes: 0 } },
-    registry.repository,
-  );
+export async function measureFirstLook({ scratch, runs, base, stargzMissing }) {
+  const images = { base };
+  if (stargzMissing.length === 0) images.converted = await estargzImage(scratch, base);
+  const registry = await registryWith(scratch, ...Object.values(images));
+  const straight = { address: registry.address, reset() {}, counts: { bytes: 0 } };
+  const near = await measureThrough(scratch, runs, straight, images);
   const line = await slowProxy(registry.address, LINE);
   const closeLine = scratch.onClose('closing the slow line', () => line.close());
-  const far = await measureThrough(scratch, Math.min(runs, SLOW_RUNS), line, registry.repository);
+  const far = await measureThrough(scratch, Math.min(runs, SLOW_RUNS), line, images);
   await closeLine();
   await registry.close();
 
@@ -57,7 +58,7 @@ export async function measureFirstLook({ scratch, runs, base }) {
   return {
     title: 'First look',
     intro: [
-      'Seconds from starting the command to its first byte of output; of a pull, to its end. First time: nothing cached, so every layer is fetched, verified and indexed. Index at hand: the same again without the content that was cached.',
+      'Seconds from starting the command to its first byte of output; of a pull, to its end. First time: nothing cached, so every layer is fetched, verified and indexed. Index at hand: the same again without the content that was cached. The stargz snapshotter is given the same image converted to eStargz, whose layers bring their index; its daemons run already.',
     ],
     tables: [
       {
@@ -77,22 +78,37 @@ export async function measureFirstLook({ scratch, runs, base }) {
       },
     ],
     bars: [],
-    notes: ['The slow line is `scripts/slow-proxy.mjs`, which counts the bytes that arrive.'],
+    notes: [
+      'The slow line is `scripts/slow-proxy.mjs`, which counts the bytes that arrive.',
+      ...absence(stargzMissing),
+    ],
   };
 }
 
-async function measureThrough(scratch, runs, line, repository) {
-  const image = `${line.address}/${repository}`;
+async function measureThrough(scratch, runs, line, { base, converted }) {
+  const image = `${line.address}/${base.tag}`;
   const contestants = {};
   for (const [name, [command = '', file = '']] of Object.entries(JOBS)) {
     contestants[name] = async (round) => {
       const peel = new Peel(scratch, `look-${round}`);
-      const first = await firstOutput(peel, [command, image, file], line);
+      const look = (options) => peel.run([command, image, file], options);
+      const first = await firstOutput(line, look);
       await peel.run(['cache', 'prune', '--content']);
-      const indexed = await firstOutput(peel, [command, image, file], line);
+      const indexed = await firstOutput(line, look);
       rmSync(peel.cacheDir, { recursive: true, force: true });
       return { first, indexed };
     };
+    if (converted !== undefined)
+      contestants[lazyPull(name)] = async () => {
+        const stargz = await Stargz.start(scratch, 'look');
+        const first = await firstOutput(line, async (options) => {
+          const { folder, unmount } = await stargz.mount(converted, line.address, 'look');
+          await run(scratch, [command, path.join(folder, file)], options);
+          await unmount();
+        });
+        await stargz.close();
+        return { first };
+      };
   }
   contestants[PULL] = async () => ({ first: await pull(scratch, image, line) });
   const rounds = await interleaved(runs, contestants);
@@ -111,21 +127,26 @@ async function measureThrough(scratch, runs, line, repository) {
   const figures = Object.keys(JOBS).flatMap((name) => [
     figure(`peel ${name}, first time`, of(name, 'first')),
     figure(`peel ${name}, index at hand`, of(name, 'indexed')),
+    ...(converted === undefined ? [] : [figure(lazyPull(name), of(lazyPull(name), 'first'))]),
   ]);
   return { figures: [...figures, figure(PULL, of(PULL, 'first'))] };
 }
 
-/** @returns {Promise<{seconds: number, bytes: number}>} at the first byte that the command writes */
-async function firstOutput(peel, args, line) {
+/**
+ * @param {{counts: {bytes: number}, reset: () => void}} line
+ * @param {(options: {onFirstOutput: () => void}) => Promise<unknown>} look
+ * @returns {Promise<{seconds: number, bytes: number}>} at the first byte that is written
+ */
+async function firstOutput(line, look) {
   let seen;
   line.reset();
   const started = process.hrtime.bigint();
-  await peel.run(args, {
+  await look({
     onFirstOutput: () => {
       seen = { seconds: Number(process.hrtime.bigint() - started) / 1e9, bytes: line.counts.bytes };
     },
   });
-  if (seen === undefined) throw new Error(`peel ${args.join(' ')} wrote nothing`);
+  if (seen === undefined) throw new Error('a look that wrote nothing');
   return seen;
 }
 

@@ -4,6 +4,7 @@ import { checkSameTree, openBackings } from '../backings.mjs';
 import { columnTable, ratioOf } from '../columns.mjs';
 import { run } from '../command.mjs';
 import { dropKernelCaches } from '../probe.mjs';
+import { absence } from '../stargz.mjs';
 import { interleaved, median } from '../statistics.mjs';
 
 const STAT_PASSES = 6;
@@ -21,8 +22,9 @@ const JOBS = [
  * @param {import('../context.mjs').Context} context
  * @returns {Promise<import('../report.mjs').Section>}
  */
-export async function measureMetadata({ scratch, runs, probe, columns, missing, base }) {
-  const backings = await openBackings(scratch, base, columns, ['layers', 'split']);
+export async function measureMetadata({ scratch, runs, probe, columns, missing, stargzMissing, base }) {
+  const others = ['layers', 'split', ...(stargzMissing.length === 0 ? ['stargz'] : [])];
+  const backings = await openBackings(scratch, base, columns, others);
   const entries = await checkSameTree(scratch, backings);
   const list = scratch.path('names');
   // Sorted: the order of no file system in particular.
@@ -69,7 +71,10 @@ export async function measureMetadata({ scratch, runs, probe, columns, missing, 
       }),
       atMost(`warm stat, ${peel} beside ${ext4}`, 1.6, 'statWarm', ext4),
     ],
-    notes: missing.length > 0 ? [`Not in this peel: ${missing.join(', ')}.`] : [],
+    notes: [
+      ...(missing.length > 0 ? [`Not in this peel: ${missing.join(', ')}.`] : []),
+      ...absence(stargzMissing),
+    ],
   };
 }
 
