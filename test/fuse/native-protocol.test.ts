@@ -5,10 +5,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { base64, dir, file } from '../support/literals.ts';
 import { closeMounts, DIST, python, temporaryFolder } from '../support/mount-child.ts';
 
 const MUTATIONS = 3000;
-const base64 = (text: string): string => Buffer.from(text, 'latin1').toString('base64');
 const PEER = readFileSync(path.join(import.meta.dirname, 'fuse-peer.py'), 'utf8');
 
 interface PeerResult {
@@ -22,14 +22,11 @@ interface PeerResult {
 async function askedBy(seed: number, mutations: number): Promise<PeerResult> {
   const folder = temporaryFolder();
   const request = path.join(folder, 'request.json');
-  const root = {
-    kind: 'dir',
-    children: {
-      f: { kind: 'file', data: base64('content'), xattrs: { 'user.a': base64('value') } },
-      '\xff': { kind: 'symlink', target: 'f' },
-      sparse: { kind: 'file', data: base64('ab'), size: 9999, sparse: [{ offset: 5000, length: 2 }] },
-    },
-  };
+  const root = dir({
+    f: file('content', { xattrs: { 'user.a': base64('value') } }),
+    '\xff': { kind: 'symlink', target: 'f' },
+    sparse: file('ab', { size: 9999, sparse: [{ offset: 5000, length: 2 }] }),
+  });
   writeFileSync(
     request,
     JSON.stringify({

@@ -194,10 +194,7 @@ describe.skipIf(whyNoMounts() !== undefined)('a file whose spans are evicted and
     };
     expect(result).toMatchObject({ wrong: 0, evicted: EVICTIONS });
     // Both ways were taken, often.
-    mounted.kill('SIGUSR1');
-    await expect.poll(() => mounted.stderr, { timeout: 5000 }).toContain('"msg":"statistics"');
-    const line = mounted.stderr.split('\n').find((each) => each.includes('"requests"')) ?? '{}';
-    const { read = 0, missed = 0 } = (JSON.parse(line) as { requests: Record<string, number> }).requests;
+    const { read = 0, missed = 0 } = await mounted.requests();
     expect(missed).toBeGreaterThan(100);
     expect(read - missed).toBeGreaterThan(200);
   });

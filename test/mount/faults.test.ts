@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { LiteralNode } from '../support/literal-tree.mjs';
+import { dir, file } from '../support/literals.ts';
 import {
   closeMounts,
   mountLiteral,
@@ -14,14 +14,6 @@ import {
   temporaryFolder,
   whyNoMounts,
 } from '../support/mount-child.ts';
-
-const base64 = (data: string | Buffer): string => Buffer.from(data as string, 'latin1').toString('base64');
-const dir = (children: Record<string, LiteralNode>): LiteralNode => ({ kind: 'dir', children });
-const file = (data: string | Buffer, more: object = {}): LiteralNode => ({
-  kind: 'file',
-  data: base64(data),
-  ...more,
-});
 
 /** Reads a file of the mount; the answer is its text or the name of the errno. */
 const READ = `import sys, json, errno

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { chmodSync, existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { LiteralNode } from '../support/literal-tree.mjs';
+import { dir, file } from '../support/literals.ts';
 import {
   closeMounts,
   type MountChild,
@@ -19,15 +19,11 @@ import {
   whyNoMounts,
 } from '../support/mount-child.ts';
 
-const base64 = (data: string): string => Buffer.from(data, 'latin1').toString('base64');
-const ROOT: LiteralNode = {
-  kind: 'dir',
-  children: {
-    f: { kind: 'file', data: base64('content') },
-    other: { kind: 'file', data: base64('other') },
-    stuck: { kind: 'file', data: base64('never'), waitFor: '/nowhere', isDeaf: true },
-  },
-};
+const ROOT = dir({
+  f: file('content'),
+  other: file('other'),
+  stuck: file('never', { waitFor: '/nowhere', isDeaf: true }),
+});
 const isMounted = (place: string): boolean => mountTable().includes(` ${place} `);
 const recordsOf = (mounted: MountChild): string[] => readdirSync(path.join(mounted.folder, 'run/mounts'));
 

@@ -1,41 +1,18 @@
-/** What the native transport can and the other cannot: bytes as names, times, holes, interruption, survival. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  writeFileSync,
-} from 'node:fs';
+/** What the native transport can and the other cannot: bytes as names, times, holes, access lists, other ways to mount. */
+import { chmodSync, chownSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { readRecords } from '../../src/fuse/mount-records.ts';
-import type { LiteralNode } from '../support/literal-tree.mjs';
+import { base64, dir, file } from '../support/literals.ts';
 import {
   closeMounts,
   type MountChild,
   mountLiteral,
-  mountTable,
   python,
   run,
   temporaryFolder,
   whyNoMounts,
 } from '../support/mount-child.ts';
 
-const base64 = (data: string): string => Buffer.from(data, 'latin1').toString('base64');
-const dir = (children: Record<string, LiteralNode>): LiteralNode => ({ kind: 'dir', children });
-const file = (data: string, more: object = {}): LiteralNode => ({
-  kind: 'file',
-  data: base64(data),
-  ...more,
-});
-const isMounted = (place: string): boolean => mountTable().includes(` ${place} `);
-
-const MANY = 100_000;
 const HOLES = { size: 300_000, data: 'x'.repeat(8192) };
 const SPARSE = [
   { offset: 65_536, length: 4096 },
@@ -72,9 +49,6 @@ print(json.dumps(r))`,
         holes: { kind: 'file', data: base64(HOLES.data), size: HOLES.size, sparse: SPARSE },
         whole: file('whole'),
         device: { kind: 'char', rdev: [4095, 1_048_575] },
-        many: dir(
-          Object.fromEntries(Array.from({ length: MANY }, (_, index) => [`entry-${index}`, file('')])),
-        ),
       }),
     });
   });
@@ -145,48 +119,6 @@ r = [len(b), b.count(b"x"), b.index(b"x"), b.rindex(b"x"), b.count(0)]`),
       await run('cmp', [path.join(mounted.mountPoint, 'holes'), path.join(mounted.folder, 'copy')]),
     ).toMatchObject({ status: 0 });
   });
-
-  test('a directory of 100,000 is listed whole, stated, and every offset comes back to its entry (L5)', async () => {
-    expect(
-      await ask(`import ctypes
-listed = [(x.name, x.inode()) for x in os.scandir(m + b"many")]
-wrong = sum(os.lstat(m + b"many/" + n).st_ino != i for n, i in listed[::997])
-class Dirent(ctypes.Structure):
-    _fields_ = [("ino", ctypes.c_ulong), ("off", ctypes.c_long), ("len", ctypes.c_ushort), ("type", ctypes.c_ubyte), ("name", ctypes.c_char * 256)]
-libc = ctypes.CDLL(None)
-libc.opendir.restype = ctypes.c_void_p
-libc.readdir.argtypes = [ctypes.c_void_p]; libc.readdir.restype = ctypes.POINTER(Dirent)
-libc.telldir.argtypes = [ctypes.c_void_p]; libc.telldir.restype = ctypes.c_long
-libc.seekdir.argtypes = [ctypes.c_void_p, ctypes.c_long]
-d = libc.opendir(m + b"many")
-seen = []
-while True:
-    where = libc.telldir(d)
-    entry = libc.readdir(d)
-    if not entry: break
-    seen.append((where, entry.contents.name))
-moved = 0
-for where, name in seen[::-4999]:
-    libc.seekdir(d, where)
-    moved += libc.readdir(d).contents.name != name
-r = [len(listed), len(set(listed)), wrong, len(seen), moved]`),
-    ).toEqual([MANY, MANY, 0, MANY + 2, 0]);
-  });
-
-  test('inode numbers and link counts stay while the kernel forgets and asks again (F51)', async () => {
-    expect(
-      await ask(`def look(): return [(n, s.st_ino, s.st_nlink, s.st_size) for n in sorted(os.listdir(m)) for s in [os.lstat(m + n)]]
-before = [(os.fsdecode(n), *rest) for n, *rest in look()]
-changed = 0
-for _ in range(20):
-    open("/proc/sys/vm/drop_caches", "w").write("2")
-    list(os.scandir(m + b"many"))
-    changed += [(os.fsdecode(n), *rest) for n, *rest in look()] != before
-r = changed`),
-    ).toBe(0);
-    mounted.kill('SIGUSR1');
-    await expect.poll(() => mounted.stderr, { timeout: 5000 }).toMatch(/"(batch_)?forget":\d/);
-  });
 });
 
 describe.skipIf(whyNoMounts() !== undefined)('a native mount without extended attributes or holes', () => {
@@ -210,11 +142,7 @@ print(json.dumps([sorted({x(n) for n in names}), sorted(open(m + n).read() for n
       mounted.mountPoint,
     );
     expect(seen).toEqual([['ENOTSUP'], true]);
-    mounted.kill('SIGUSR1');
-    await expect.poll(() => mounted.stderr, { timeout: 5000 }).toContain('"msg":"statistics"');
-    const { requests } = JSON.parse(
-      mounted.stderr.split('\n').find((line) => line.includes('"msg":"statistics"')) ?? '{}',
-    ) as { requests: Record<string, number> };
+    const requests = await mounted.requests();
     expect(requests).toMatchObject({
       open: 1,
       opendir: 1,
@@ -267,191 +195,6 @@ describe.skipIf(whyNoMounts() !== undefined)('access control lists of an image',
     expect(await as(65534, 'listed')).toMatchObject({ status: 0, stdout: 'content' });
     expect(await as(65533, 'listed')).toMatchObject({ status: 1, stdout: '' });
     expect(await as(65534, 'plain')).toMatchObject({ status: 1, stdout: '' });
-  });
-});
-
-describe.skipIf(whyNoMounts() !== undefined)('a reader that waits for bytes', () => {
-  const readers: ChildProcess[] = [];
-  afterEach(async () => {
-    for (const reader of readers.splice(0)) reader.kill('SIGKILL');
-    await closeMounts();
-  });
-
-  /** Reads past the page cache, so that the request is the reader's own. SIGINT ends it as it ends `cat`. */
-  const DIRECT = `import mmap, os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-f = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
-os.readv(f, [mmap.mmap(-1, 4096)])`;
-  /** The same, after a signal that it catches. */
-  const ALARMED = `import signal
-signal.signal(signal.SIGALRM, lambda *_: None)
-signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
-${DIRECT}`;
-
-  test.each([
-    ['SIGINT', DIRECT],
-    ['SIGKILL', DIRECT],
-    ['SIGTERM', DIRECT],
-    ['SIGKILL', ALARMED],
-    ['SIGKILL', 'import sys\nopen(sys.argv[1]).read()'],
-  ] as const)('leaves at %s though no bytes ever come, and the fetch ends (F32)', async (signal, program) => {
-    const mounted = await mountLiteral({
-      // Polite: the read of the layer ends when its signal is aborted, and says so by ending at all.
-      root: dir({ f: file('x'.repeat(4096), { waitFor: '/nowhere' }), g: file('fine') }),
-      options: { readTimeoutMs: 0 },
-    });
-    const reader = spawn('python3', ['-c', program, path.join(mounted.mountPoint, 'f')], { stdio: 'ignore' });
-    readers.push(reader);
-    const ended = once(reader, 'exit');
-    await mounted.untilAsked('missed');
-    if (program === ALARMED) await mounted.untilAsked('interrupt');
-    reader.kill(signal);
-    // Without a deadline of the mount nothing else can end it: a reader that does not leave fails the test.
-    await ended;
-    expect((await run('cat', [path.join(mounted.mountPoint, 'g')])).stdout).toBe('fine');
-    if (program === DIRECT) await mounted.untilAsked('interrupt');
-  });
-
-  test('is not disturbed by signals that it catches: no EINTR, no SIGBUS, the right bytes', async () => {
-    const gate = path.join(temporaryFolder(), 'open');
-    const text = 'x'.repeat(4096);
-    const mounted = await mountLiteral({
-      root: dir({ f: file(text, { waitFor: gate }), g: file(text, { waitFor: gate }) }),
-    });
-    const reading = python(
-      `import ctypes, errno, json, mmap, os, signal, sys, threading
-m = sys.argv[1] + "/"
-signal.signal(signal.SIGALRM, lambda *_: None)
-# Not through Python, which begins a read anew after EINTR.
-libc = ctypes.CDLL(None, use_errno=True)
-f = os.open(m + "f", os.O_RDONLY | os.O_DIRECT)
-buffer = mmap.mmap(-1, 4096)
-place = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-g = mmap.mmap(os.open(m + "g", os.O_RDONLY), 0, mmap.MAP_SHARED, mmap.PROT_READ)
-g.madvise(mmap.MADV_RANDOM)
-signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
-n = libc.read(f, ctypes.c_void_p(place), 4096)
-first = "ok" if n == 4096 else errno.errorcode[ctypes.get_errno()]
-mapped = g[:]
-signal.setitimer(signal.ITIMER_REAL, 0)
-print(json.dumps([first, buffer[:] == b"x" * 4096, mapped == b"x" * 4096]))`,
-      mounted.mountPoint,
-    );
-    await mounted.untilAsked('interrupt');
-    writeFileSync(gate, '');
-    expect(await reading).toEqual(['ok', true, true]);
-  });
-
-  test('gets EIO at the deadline even while nothing runs in JavaScript (F27)', async () => {
-    const mounted = await mountLiteral({
-      root: dir({ f: file('never', { waitFor: 'block the event loop' }) }),
-      options: { readTimeoutMs: 300 },
-    });
-    expect(
-      await python(
-        `import sys, json, errno
-try:
-    r = open(sys.argv[1]).read()
-except OSError as e:
-    r = errno.errorcode[e.errno]
-print(json.dumps(r))`,
-        path.join(mounted.mountPoint, 'f'),
-      ),
-    ).toBe('EIO');
-    // JavaScript would have said so: it is the native side that has ended the read.
-    expect(mounted.stderr).not.toContain('ERR_DEADLINE');
-  });
-});
-
-describe.skipIf(whyNoMounts() !== undefined)('a server that is stopped or cut off', () => {
-  afterEach(closeMounts);
-
-  test('is cut off by its watchdog: readers get an error, and it cleans up when it goes on (P9, F27)', async () => {
-    const mounted = await mountLiteral({
-      root: dir({ f: file('content'), cached: file('cached') }),
-      options: { watchdogMs: 1000 },
-    });
-    expect((await run('cat', [path.join(mounted.mountPoint, 'cached')])).stdout).toBe('cached');
-    mounted.kill('SIGSTOP');
-    const answers = await python(
-      `import sys, json, errno, os
-def go(call):
-    try:
-        return call()
-    except OSError as e:
-        return errno.errorcode[e.errno]
-m = sys.argv[1] + "/"
-print(json.dumps([go(lambda: open(m + "f").read()), go(lambda: os.listdir(m))]))`,
-      mounted.mountPoint,
-    );
-    expect(answers).toEqual(['ECONNABORTED', 'ENOTCONN']);
-    mounted.kill('SIGCONT');
-    expect(await mounted.exited).toEqual({ code: 0, signal: null });
-    expect(mounted.stderr).toContain('the connection to the kernel ended: ECONNABORTED');
-    expect(isMounted(mounted.mountPoint)).toBe(false);
-  });
-
-  test('and cut off is a dead mount; going on, it leaves alone what was mounted in its place (F27)', async () => {
-    const stopped = await mountLiteral({
-      root: dir({ f: file('content') }),
-      options: { watchdogMs: 1000 },
-    });
-    stopped.kill('SIGSTOP');
-    // Returns when the connection is cut.
-    expect((await run('cat', [path.join(stopped.mountPoint, 'f')])).stderr).not.toBe('');
-    const runtimeDir = path.join(stopped.folder, 'run');
-    const next = await mountLiteral({
-      root: dir({ f: file('next') }),
-      place: stopped.mountPoint,
-      options: { runtimeDir },
-    });
-    stopped.kill('SIGCONT');
-    expect(await stopped.exited).toEqual({ code: 0, signal: null });
-    expect((await run('cat', [path.join(next.mountPoint, 'f')])).stdout).toBe('next');
-    expect(readRecords(runtimeDir)).toMatchObject([{ mountPoint: next.mountPoint, pid: next.pid }]);
-  });
-
-  test('together with its watchdog, as by a freezer, is given time to show that it lives', async () => {
-    const mounted = await mountLiteral({ root: dir({ f: file('content') }), options: { watchdogMs: 4000 } });
-    const watchdog = Number(readFileSync(`/proc/${mounted.pid}/task/${mounted.pid}/children`, 'utf8'));
-    process.kill(watchdog, 'SIGSTOP');
-    mounted.kill('SIGSTOP');
-    const pause = (ms: number) => new Promise((resolve) => void setTimeout(resolve, ms));
-    await pause(5000); // more than the limit
-    process.kill(watchdog, 'SIGCONT');
-    await pause(100); // the watchdog runs first: its time-out has expired
-    mounted.kill('SIGCONT');
-    expect((await run('cat', [path.join(mounted.mountPoint, 'f')])).stdout).toBe('content');
-    expect(existsSync(`/proc/${watchdog}`)).toBe(true);
-  });
-
-  test('leaves no dead mount after umount -f of one that is in use', async () => {
-    const mounted = await mountLiteral({ root: dir({ f: file('content') }) });
-    const user = openSync(path.join(mounted.mountPoint, 'f'), 'r');
-    try {
-      expect((await run('umount', ['-f', mounted.mountPoint])).stderr).toContain('busy');
-      expect(await mounted.exited).toEqual({ code: 0, signal: null });
-      expect(isMounted(mounted.mountPoint)).toBe(false);
-    } finally {
-      closeSync(user);
-    }
-  });
-
-  test('is left alone by a watchdog while it lives, and takes the watchdog with it', async () => {
-    const mounted = await mountLiteral({ root: dir({ f: file('content') }), options: { watchdogMs: 1500 } });
-    const pid = readFileSync(`/proc/${mounted.pid}/task/${mounted.pid}/children`, 'utf8').trim();
-    expect(pid).toMatch(/^\d+$/);
-    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toMatch(/peel-watchdog\0\d+\x001500\0$/);
-    await new Promise((resolve) => {
-      setTimeout(resolve, 4000); // more than two limits; it must have heard of us meanwhile
-    });
-    expect((await run('cat', [path.join(mounted.mountPoint, 'f')])).stdout).toBe('content');
-    expect(await run('ls', ['-l', `/proc/${pid}/fd`])).toMatchObject({
-      stdout: expect.not.stringContaining('/dev/fuse'),
-    });
-    mounted.kill('SIGKILL');
-    await mounted.exited;
-    await expect.poll(() => existsSync(`/proc/${pid}`), { timeout: 5000 }).toBe(false);
   });
 });
 

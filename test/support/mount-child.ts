@@ -166,14 +166,30 @@ export class MountChild {
     }
   }
 
+  /** How often the server was asked for each operation so far; it writes that to its log at SIGUSR1. */
+  async requests(): Promise<Readonly<Record<string, number>>> {
+    const before = this.stderr.length;
+    const deadline = Date.now() + READY_DEADLINE_MS;
+    this.kill('SIGUSR1');
+    for (;;) {
+      const lines = this.stderr.slice(before).split('\n').slice(0, -1);
+      const line = lines.find((each) => each.includes('"msg":"statistics"'));
+      if (line !== undefined)
+        return (JSON.parse(line) as { requests: Readonly<Record<string, number>> }).requests;
+      if (Date.now() > deadline) throw new Error(`the server wrote no statistics: ${this.stderr}`);
+      await new Promise((resolve) => {
+        setTimeout(resolve, 20);
+      });
+    }
+  }
+
   /** Resolves when the server says in its statistics that it was asked for `operation`. */
   async untilAsked(operation: string): Promise<void> {
     const deadline = Date.now() + READY_DEADLINE_MS;
-    while (!this.stderr.includes(`"${operation}":`)) {
+    while (((await this.requests())[operation] ?? 0) === 0) {
       if (Date.now() > deadline) throw new Error(`nobody asked for ${operation}: ${this.stderr}`);
-      this.kill('SIGUSR1');
       await new Promise((resolve) => {
-        setTimeout(resolve, 50);
+        setTimeout(resolve, 30);
       });
     }
   }
