@@ -4,6 +4,7 @@
       "target_name": "peel",
       "sources": [
         "native/addon.cc",
+        "native/bzip2_stream.cc",
         "native/decoder.cc",
         "native/decoder_binding.cc",
         "native/fuse_binding.cc",
@@ -22,6 +23,7 @@
         "native/index_builder.cc",
         "native/inflater.cc",
         "native/lane.cc",
+        "native/library_stream.cc",
         "native/napi_helpers.cc",
         "native/plain_stream.cc",
         "native/scanner.cc",
@@ -36,13 +38,14 @@
         "native/tree_validator.cc",
         "native/tree_view.cc",
         "native/window.cc",
+        "native/xz_stream.cc",
         "native/zstd_stream.cc"
       ],
       "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20", "-O3"],
       "cflags": ["-fvisibility=hidden"],
       "cflags_cc": ["-std=c++17", "-O2", "-fexceptions", "-Wall", "-Wextra", "-Werror"],
       "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic", "-Wl,-z,relro,-z,now"],
-      "libraries": ["-l:libzstd.a"]
+      "libraries": ["-l:libzstd.a", "-l:liblzma.a"]
     },
     {
       "target_name": "peel-watchdog",

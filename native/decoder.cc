@@ -16,6 +16,12 @@ Status Decoder::Open() {
     case Compression::kZstd:
       stream_ = OpenZstd();
       break;
+    case Compression::kXz:
+      stream_ = OpenXz();
+      break;
+    case Compression::kBzip2:
+      stream_ = OpenBzip2();
+      break;
     case Compression::kGzip: {
       std::vector<uint8_t> window;
       Status status = UnpackWindow(options_.packed_window.data(), options_.packed_window.size(), window);

@@ -70,7 +70,7 @@ napi_value CreateDecoder(napi_env env, napi_callback_info info) {
       !GetNumber(env, arguments[1], bits) || !GetBytes(env, arguments[2], window, window_length)) {
     return nullptr;
   }
-  if (!(compression >= 0 && compression <= 2 && bits >= 0 && bits <= 7)) {
+  if (!(compression >= 0 && compression <= 4 && bits >= 0 && bits <= 7)) {
     return ThrowType(env, "decoder option out of range");
   }
   try {

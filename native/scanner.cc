@@ -15,16 +15,9 @@ constexpr size_t kLaneCapacity = 4 << 20;
 constexpr size_t kBatchWeight = 4 << 20;
 constexpr uint64_t kOutputPerRun = 64 << 20;
 
-// Compressions that layers of old images have and that are not read here.
+// A compression that is not read here, told apart from a broken tar.
 const char* ForeignCompression(const uint8_t* head, size_t length) {
-  if (length >= 3 && memcmp(head, "BZh", 3) == 0) return "bzip2";
-  if (length >= 6 && memcmp(head,
-                            "\xfd"
-                            "7zXZ\0",
-                            6) == 0)
-    return "xz";
-  if (length >= 4 && memcmp(head, "\x04\x22\x4d\x18", 4) == 0) return "lz4";
-  return nullptr;
+  return length >= 4 && memcmp(head, "\x04\x22\x4d\x18", 4) == 0 ? "lz4" : nullptr;
 }
 
 }  // namespace
@@ -58,13 +51,19 @@ Status Scanner::TakeDigest(std::vector<uint8_t>& digest) {
 // By the first bytes, never by a media type (E116). False while they do not tell yet.
 bool Scanner::Sniff(bool last) {
   if (stream_ != nullptr) return true;
-  if (head_fill_ < 4 && !last) return false;
+  if (head_fill_ < sizeof head_ && !last) return false;
   if (head_fill_ >= 2 && head_[0] == 0x1f && head_[1] == 0x8b) {
     compression_ = Compression::kGzip;
     stream_ = OpenGzip();
   } else if (head_fill_ >= 4 && IsZstd(head_)) {
     compression_ = Compression::kZstd;
     stream_ = OpenZstd();
+  } else if (IsXz(head_, head_fill_)) {
+    compression_ = Compression::kXz;
+    stream_ = OpenXz();
+  } else if (IsBzip2(head_, head_fill_)) {
+    compression_ = Compression::kBzip2;
+    stream_ = OpenBzip2();
   } else {
     compression_ = Compression::kNone;
     stream_ = OpenPlain();
@@ -136,8 +135,8 @@ Status Scanner::NameForeign(Status status) const {
   if (status.ok() || status.offset != 0 || compression_ != Compression::kNone) return status;
   const char* name = ForeignCompression(head_, head_fill_);
   if (name == nullptr) return status;
-  return Status::Of(Fault::kUnsupported,
-                    std::string("layer compressed with ") + name + ", only gzip, zstd and plain tar are read");
+  return Status::Of(Fault::kUnsupported, std::string("layer compressed with ") + name +
+                                             ", only gzip, zstd, xz, bzip2 and plain tar are read");
 }
 
 Status Scanner::Finish() {

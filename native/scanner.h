@@ -19,6 +19,7 @@
 
 #include "index_builder.h"
 #include "lane.h"
+#include "library_stream.h"
 #include "sha256.h"
 #include "stream.h"
 #include "tar_framer.h"
@@ -91,7 +92,7 @@ class Scanner {
   TarFramer framer_;
   std::deque<Chunk> chunks_;
   uint64_t appended_ = 0;
-  uint8_t head_[8] = {};
+  uint8_t head_[kBzip2Magic] = {};
   size_t head_fill_ = 0;
   Compression compression_ = Compression::kNone;
   std::unique_ptr<Stream> stream_;

@@ -1,4 +1,4 @@
-// One interface for the three ways a layer is stored: gzip, zstd, not compressed.
+// One interface for the ways a layer is stored: gzip, zstd, xz, bzip2, not compressed.
 //
 // Ownership: a stream owns its decoder state, never input or output. Threads: one at a time.
 // Errors: Status with `compressed_offset` set; after an error only the destructor may be called.
@@ -13,7 +13,7 @@
 
 namespace peel {
 
-enum class Compression : uint8_t { kNone, kGzip, kZstd };
+enum class Compression : uint8_t { kNone, kGzip, kZstd, kXz, kBzip2 };
 
 enum class Event : uint8_t {
   kNeedInput,      // all input is used up
@@ -65,6 +65,8 @@ class Stream {
 // A stream at the beginning of a blob.
 std::unique_ptr<Stream> OpenGzip();
 std::unique_ptr<Stream> OpenZstd();
+std::unique_ptr<Stream> OpenXz();
+std::unique_ptr<Stream> OpenBzip2();
 std::unique_ptr<Stream> OpenPlain();
 
 }  // namespace peel

@@ -34,6 +34,8 @@ const NEEDS = {
     debian: 'libzstd-dev',
     fedora: 'libzstd-devel libzstd-static',
   },
+  xz: { what: 'the static liblzma with lzma.h', debian: 'liblzma-dev', fedora: 'xz-devel xz-static' },
+  bzip2: { what: 'bzlib.h of libbz2', debian: 'libbz2-dev', fedora: 'bzip2-devel' },
 };
 
 /** Changes with every source, the Node that loads the addon, and the compiler asked for. */
@@ -107,13 +109,26 @@ function localHeaders() {
   return version === process.version ? [`--nodedir=${prefix}`] : [];
 }
 
-/** Whether a program that uses zstd compiles and links, as binding.gyp wants it. */
-function hasZstd(compiler) {
-  const folder = mkdtempSync(path.join(tmpdir(), 'peel-zstd-'));
+/** A program for each library, linked as binding.gyp wants it. */
+const PROBES = {
+  zstd: {
+    source: '#include <zstd.h>\nint main() { return ZSTD_versionNumber() > 10400 ? 0 : 1; }\n',
+    libraries: ['-l:libzstd.a'],
+  },
+  xz: {
+    source: '#include <lzma.h>\nint main() { return lzma_version_number() > 50020000 ? 0 : 1; }\n',
+    libraries: ['-l:liblzma.a'],
+  },
+  bzip2: { source: '#include <bzlib.h>\nint main() { return BZ_OK; }\n', libraries: [] },
+};
+
+/** Whether a program that uses a library compiles and links. */
+function hasLibrary(compiler, { source: text, libraries }) {
+  const folder = mkdtempSync(path.join(tmpdir(), 'peel-probe-'));
   try {
     const source = path.join(folder, 'probe.cc');
-    writeFileSync(source, '#include <zstd.h>\nint main() { return ZSTD_versionNumber() > 10400 ? 0 : 1; }\n');
-    const run = spawnSync(compiler, [source, '-o', path.join(folder, 'probe'), '-l:libzstd.a'], {
+    writeFileSync(source, text);
+    const run = spawnSync(compiler, [source, '-o', path.join(folder, 'probe'), ...libraries], {
       timeout: 60_000,
     });
     return run.status === 0;
@@ -131,7 +146,9 @@ function missingNeeds() {
   if (findProgram([process.env.MAKE, 'make', 'gmake']) === undefined) missing.push(NEEDS.make);
   const compiler = findProgram([process.env.CXX, 'g++', 'c++', 'clang++']);
   if (compiler === undefined) missing.push(NEEDS.compiler);
-  else if (!hasZstd(compiler)) missing.push(NEEDS.zstd);
+  for (const [name, probe] of Object.entries(PROBES)) {
+    if (compiler !== undefined && !hasLibrary(compiler, probe)) missing.push(NEEDS[name]);
+  }
   return missing;
 }
 

@@ -8,7 +8,7 @@ import { getSystemErrorMap } from 'node:util';
 import { type ErrorCode, type ErrorFacts, PeelError } from './errors.ts';
 import type { Digest } from './units.ts';
 
-export type Compression = 'none' | 'gzip' | 'zstd';
+export type Compression = 'none' | 'gzip' | 'zstd' | 'xz' | 'bzip2';
 
 /** One tar member as the native framer found it; what its header means is decoded in `src/layer/`. */
 export interface TarFrame {
@@ -125,7 +125,7 @@ const SPAN_OUTPUT_BYTES = 8 * 1024 ** 2;
 /** A window is at most 32 KiB; packed it hardly grows. */
 const PACKED_WINDOW_BYTES = 64 * 1024;
 
-const COMPRESSIONS = ['none', 'gzip', 'zstd'] as const satisfies readonly Compression[];
+const COMPRESSIONS = ['none', 'gzip', 'zstd', 'xz', 'bzip2'] as const satisfies readonly Compression[];
 
 declare const native: unique symbol;
 type NativeHandle<Name extends string> = object & { readonly [native]: Name };

@@ -20,7 +20,7 @@ export interface LayerSummary {
   readonly entries?: number;
   readonly spans?: number;
   readonly isIndexed: boolean;
-  /** How a part of the layer is read without the rest: `ranges`, `restart points`, `frames`. */
+  /** How a part of the layer is read without the rest: `ranges`, `restart points`, `frames`, `streams`. */
   readonly lazyBy: string;
   /** `A`: digest of the whole layer, and diffID where there is one, are proved before a byte of it is served. */
   readonly verificationClass: 'A';
@@ -57,6 +57,8 @@ const LAZY_BY = {
   none: 'ranges',
   gzip: 'restart points',
   zstd: 'frames',
+  xz: 'streams',
+  bzip2: 'streams',
 } as const;
 
 /** A guess until the layer is indexed: the first bytes decide, not the media type. */

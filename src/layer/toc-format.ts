@@ -17,7 +17,7 @@ export const SHA256_BYTES = 32;
 export const WINDOWS_HEADER_BYTES = 8 + 4 + 4 + SHA256_BYTES;
 
 /** Stored as the index. Append only. */
-export const COMPRESSIONS: readonly Compression[] = ['none', 'gzip', 'zstd'];
+export const COMPRESSIONS: readonly Compression[] = ['none', 'gzip', 'zstd', 'xz', 'bzip2'];
 export const ENTRY_TYPES: readonly EntryType[] = [
   'file',
   'dir',

@@ -236,13 +236,12 @@ describe('buildToc names layer and offset', () => {
     expect(error.facts).toMatchObject({ offset: 0 });
   });
 
-  test.each([
-    ['xz', Buffer.from('fd377a585a000004e6d6b4460200210116000000', 'hex')],
-    ['bzip2', Buffer.from('425a683931415926535900', 'hex')],
-  ])('E116: a layer in %s is refused by name', async (name, blob) => {
-    const error = await failureOf(tocOfBlob(blob));
+  test('E116: a layer in lz4 is refused by name', async () => {
+    const error = await failureOf(
+      tocOfBlob(Buffer.concat([Buffer.from('04224d18', 'hex'), Buffer.alloc(600)])),
+    );
     expect(error.code).toBe('ERR_UNSUPPORTED');
-    expect(error.message).toContain(name);
+    expect(error.message).toContain('lz4');
   });
 });
 
