@@ -23,6 +23,10 @@ Status Decoder::Open() {
       stream_ = OpenBzip2();
       break;
     case Compression::kGzip: {
+      if (options_.at_header) {
+        stream_ = OpenGzip();
+        break;
+      }
       std::vector<uint8_t> window;
       Status status = UnpackWindow(options_.packed_window.data(), options_.packed_window.size(), window);
       if (!status.ok()) return status;

@@ -14,6 +14,7 @@ namespace peel {
 
 struct DecoderOptions {
   Compression compression = Compression::kNone;
+  bool at_header = false;              // gzip: the first byte is that of a member, not of its data
   unsigned bits = 0;                   // gzip: as in the checkpoint
   std::vector<uint8_t> packed_window;  // gzip: as stored; empty for none
 };

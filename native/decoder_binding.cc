@@ -59,15 +59,17 @@ class DecodeJob final : public Job {
   bool failed_ = true;
 };
 
-// createDecoder(compression, bits, packedWindow)
+// createDecoder(compression, atHeader, bits, packedWindow)
 napi_value CreateDecoder(napi_env env, napi_callback_info info) {
-  napi_value arguments[3];
+  napi_value arguments[4];
   double compression = 0;
+  double at_header = 0;
   double bits = 0;
   const uint8_t* window = nullptr;
   size_t window_length = 0;
   if (!Arguments(env, info, arguments) || !GetNumber(env, arguments[0], compression) ||
-      !GetNumber(env, arguments[1], bits) || !GetBytes(env, arguments[2], window, window_length)) {
+      !GetNumber(env, arguments[1], at_header) || !GetNumber(env, arguments[2], bits) ||
+      !GetBytes(env, arguments[3], window, window_length)) {
     return nullptr;
   }
   if (!(compression >= 0 && compression <= 4 && bits >= 0 && bits <= 7)) {
@@ -76,6 +78,7 @@ napi_value CreateDecoder(napi_env env, napi_callback_info info) {
   try {
     DecoderOptions options;
     options.compression = static_cast<Compression>(static_cast<int>(compression));
+    options.at_header = at_header != 0;
     options.bits = static_cast<unsigned>(bits);
     options.packed_window.assign(window, window + window_length);
     auto handle = std::make_shared<DecoderHandle>();

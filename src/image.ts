@@ -7,7 +7,8 @@
  *
  * A layer is indexed by whoever touches the image first; its TOC is kept in the cache under the layer's
  * digest, and the next process starts from there. Nothing is served from a layer before its digest, and its
- * diffID where the image names one, were proved (FAULTS P2, strict).
+ * diffID where the image names one, were proved (FAULTS P2, strict), or, where the image brings an index of its
+ * own, before that index and the chunk were verified (class B).
  */
 import path from 'node:path';
 import { CacheDir, type CacheLimits, openCacheDir } from './blob/cache-dir.ts';
@@ -15,6 +16,7 @@ import { isPeelError } from './errors.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
 import { ImageRecords } from './image/image-records.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
+import type { OwnIndexClaim } from './image/own-index-claim.ts';
 import { upperTrees } from './image/upper-trees.ts';
 import type { Toc } from './layer/toc.ts';
 import { log } from './log.ts';
@@ -38,6 +40,8 @@ export interface OpenImageOptions {
   readonly platform?: Platform | undefined;
   readonly cacheDir: string;
   readonly cacheLimits?: CacheLimits;
+  /** Indexes that images bring are used also where nothing verifies them (FAULTS class D). */
+  readonly allowUnverified?: boolean;
   /** Answer from the cache alone. */
   readonly offline?: boolean;
   readonly source: SourceOptions;
@@ -72,7 +76,10 @@ export async function openImage(nameText: string, options: OpenImageOptions): Pr
       name: nameAnywhere(image.name),
       digest: image.digest,
       platform: formatPlatform(image.platform),
-      layers: image.layers.map(({ descriptor: { digest, size } }) => ({ digest, size })),
+      layers: image.layers.map(({ descriptor: { digest, size } }, layer) => {
+        const ownKey = image.ownIndexOf(layer)?.key;
+        return { digest, size, ...(ownKey === undefined ? {} : { ownKey }) };
+      }),
     });
     return image;
   } catch (error) {
@@ -116,7 +123,6 @@ export class Image {
   readonly #cache: CacheDir;
   readonly #opened: OpenedLayers;
   readonly #treeStore: TreeStore;
-  readonly #treeKey: string;
   #loadedTree: Promise<StoredTree | undefined> | undefined;
   #tree: Promise<StoredTree> | undefined;
 
@@ -139,13 +145,11 @@ export class Image {
       layers: this.layers,
       openBlob: (descriptor) => source.openBlob(descriptor),
       cache,
+      allowUnverified: options.allowUnverified === true,
       readDeadlineMs: options.readDeadlineMs,
       onProgress: options.onProgress,
       signal: options.signal,
     });
-    this.#treeKey = treeKey(
-      this.layers.map(({ descriptor, diffID }) => `${descriptor.digest} ${diffID ?? '-'} ${descriptor.size}`),
-    );
     this.#treeStore = new TreeStore(cache.treesDir);
   }
 
@@ -223,6 +227,11 @@ export class Image {
     return this.#opened.storedToc(layer);
   }
 
+  /** What the manifest says about an index inside a layer. */
+  ownIndexOf(layer: number): OwnIndexClaim | undefined {
+    return this.#opened.ownIndexOf(layer);
+  }
+
   /** Bytes of a file's stored content that are in the cache. */
   async cachedBytes(node: Node): Promise<number> {
     const { content } = node;
@@ -283,15 +292,26 @@ export class Image {
 
   /** The tree where the cache has it. */
   #loadTree(): Promise<StoredTree | undefined> {
-    this.#loadedTree ??= this.#treeStore.load(this.#treeKey);
+    this.#loadedTree ??= this.#loadKnownTree();
     return this.#loadedTree;
   }
 
+  async #loadKnownTree(): Promise<StoredTree | undefined> {
+    const identities = await this.#opened.identities();
+    return identities === undefined ? undefined : this.#treeStore.load(treeKey(identities));
+  }
+
   async #loadOrMerge(): Promise<StoredTree> {
-    const stored =
-      (await this.#loadTree()) ?? (await this.#treeStore.save(this.#treeKey, await this.#merge()));
+    const stored = (await this.#loadTree()) ?? (await this.#saveMerged());
     for (const warning of stored.tree.warnings) log().warn({ image: this.name }, warning);
     return stored;
+  }
+
+  async #saveMerged(): Promise<StoredTree> {
+    const tree = await this.#merge();
+    const identities = await this.#opened.identities();
+    if (identities === undefined) throw new TypeError(`${this.name}: merged, but its layers are not known`);
+    return this.#treeStore.save(treeKey(identities), tree);
   }
 
   async #merge(): Promise<Tree> {

@@ -108,6 +108,8 @@ export interface LayerScannerOptions {
 
 export interface SpanDecoderOptions {
   readonly compression: Compression;
+  /** gzip: begins at the header of a member, not at its data; no bits and no window then. Default false. */
+  readonly atHeader?: boolean;
   /** Of the checkpoint. */
   readonly bits?: number;
   /** Of the checkpoint, packed as `ScanResult.windows` has it; absent or empty for none. */
@@ -171,7 +173,12 @@ interface Addon {
   /** The digest of the blob after its last bytes, nothing before. */
   hashScanner(scanner: NativeHandle<'scanner'>, bytes: Uint8Array, last: boolean): Promise<Buffer>;
   closeScanner(scanner: NativeHandle<'scanner'>): void;
-  createDecoder(compression: number, bits: number, window: Uint8Array): NativeHandle<'decoder'>;
+  createDecoder(
+    compression: number,
+    atHeader: number,
+    bits: number,
+    window: Uint8Array,
+  ): NativeHandle<'decoder'>;
   runDecoder(decoder: NativeHandle<'decoder'>, bytes: Uint8Array, maxOutput: number): Promise<Buffer>;
   closeDecoder(decoder: NativeHandle<'decoder'>): void;
   sha256(bytes: Uint8Array): Promise<Buffer>;
@@ -287,7 +294,8 @@ export function createSpanDecoder(options: SpanDecoderOptions): SpanDecoder {
   validateInteger('window.length', window.length, 0, PACKED_WINDOW_BYTES);
 
   const binding = addon();
-  const handle = binding.createDecoder(compression, bits, window);
+  const atHeader = options.atHeader === true ? 1 : 0;
+  const handle = binding.createDecoder(compression, atHeader, bits, window);
   return {
     async write(chunk, maxOutput) {
       validateBytes('chunk', chunk);

@@ -14,6 +14,7 @@
 import { chmod, lstat, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
+import { cacheKeyOf } from '../layer/own-index.ts';
 import type { Toc } from '../layer/toc.ts';
 import { makeFolders } from '../storage/make-folders.ts';
 import { type Digest, isDigest } from '../units.ts';
@@ -52,7 +53,7 @@ export class CacheDir {
     return path.join(this.path, VERSION);
   }
 
-  /** Where a layer's files lie. The folder need not exist. */
+  /** Where the files of a TOC lie, by its key (`cacheKeyOf`). The folder need not exist. */
   layerDir(layer: Digest): string {
     return layerDirIn(this.versionDir, layer);
   }
@@ -63,8 +64,8 @@ export class CacheDir {
   }
 
   /** The spans of a layer. Never fails: where the disk does, the cache holds nothing. */
-  openSpanCache(toc: Pick<Toc, 'digest' | 'spans'>): SpanCache {
-    return new SpanCache(this.layerDir(toc.digest), toc, this.#evictor);
+  openSpanCache(toc: Pick<Toc, 'digest' | 'own' | 'spans'>): SpanCache {
+    return new SpanCache(this.layerDir(cacheKeyOf(toc)), toc, this.#evictor);
   }
 
   /** Brings the cache below its limits; bytes freed. */

@@ -5,8 +5,7 @@
  */
 import { PeelError } from '../errors.ts';
 import type { Checkpoint, TocIndex } from '../layer/toc.ts';
-import { log } from '../log.ts';
-import { createSpanDecoder, type SpanDecoder } from '../native.ts';
+import type { SpanDecoder } from '../native.ts';
 import { type CompressedOffset, compressed } from '../units.ts';
 import { spanAt, spanOf } from './plan.ts';
 
@@ -33,11 +32,31 @@ export class BadSpan extends Error {
   }
 }
 
+/** It came out whole, and its digest is another. */
+export class WrongSpan extends BadSpan {
+  constructor(span: number) {
+    super(span, 'its sha256 is not the one recorded');
+  }
+}
+
+/** Decompression of neighbouring spans, in order. */
+export interface Run {
+  /** Compressed bytes before this went in; the next to feed is this one. */
+  readonly fedTo: CompressedOffset;
+  /** The first span that has not come out yet. */
+  readonly nextSpan: number;
+  /** Takes the next compressed bytes; gives the spans up to `last` that they complete. @throws BadSpan */
+  feed(chunk: Uint8Array, last: number): AsyncGenerator<DecodedSpan>;
+  /** Gives the spans up to `last` that the bytes fed so far complete. @throws BadSpan */
+  drain(last: number): AsyncGenerator<DecodedSpan>;
+  close(): void;
+}
+
 /** FAULTS section 7: span output. Also the most that one call of the decoder gives. */
 const MAX_OUTPUT_BYTES = 8 * 1024 * 1024;
 const NO_INPUT = Buffer.alloc(0);
 
-export class DecodeRun {
+export class DecodeRun implements Run {
   readonly #toc: TocIndex;
   readonly #decoder: SpanDecoder;
   #fedTo: CompressedOffset;
@@ -55,20 +74,18 @@ export class DecodeRun {
     this.#fedTo = checkpoint.compressedOffset;
     const within = spanAt(toc.spans, checkpoint.uncompressedOffset);
     this.#nextSpan = spanOf(toc.spans, within).start < checkpoint.uncompressedOffset ? within + 1 : within;
-    this.#skip = (toc.spans[this.#nextSpan]?.start ?? toc.uncompressedSize) - checkpoint.uncompressedOffset;
+    const from = toc.spans[this.#nextSpan]?.start ?? toc.uncompressedSize;
+    this.#skip = from - checkpoint.uncompressedOffset + gapBefore(toc, this.#nextSpan);
   }
 
-  /** Compressed bytes before this went in; the next to feed is this one. */
   get fedTo(): CompressedOffset {
     return this.#fedTo;
   }
 
-  /** The first span that has not come out yet. */
   get nextSpan(): number {
     return this.#nextSpan;
   }
 
-  /** Takes the next compressed bytes; gives the spans up to `last` that they complete. @throws BadSpan */
   async *feed(chunk: Uint8Array, last: number): AsyncGenerator<DecodedSpan> {
     this.#fedTo = compressed(this.#fedTo + chunk.length);
     if (this.#nextSpan > last) {
@@ -78,7 +95,6 @@ export class DecodeRun {
     yield* this.#decode(chunk, last, false);
   }
 
-  /** Gives the spans up to `last` that the bytes fed so far complete. @throws BadSpan */
   async *drain(last: number): AsyncGenerator<DecodedSpan> {
     if (this.#nextSpan <= last) yield* this.#decode(NO_INPUT, last, true);
   }
@@ -105,7 +121,7 @@ export class DecodeRun {
       if (this.#skip > 0) {
         this.#skip -= output.length;
       } else if (this.#filled === 0 && output.length === length) {
-        yield { span: this.#nextSpan++, bytes: output };
+        yield { span: this.#pass(), bytes: output };
       } else {
         this.#partial ??= Buffer.allocUnsafeSlow(length);
         output.copy(this.#partial, this.#filled);
@@ -114,12 +130,20 @@ export class DecodeRun {
           const bytes = this.#partial;
           this.#partial = undefined;
           this.#filled = 0;
-          yield { span: this.#nextSpan++, bytes };
+          yield { span: this.#pass(), bytes };
         }
       }
       // Less than wanted: the input is used up. Only at the very end is it worth asking again.
       if (output.length < wanted && !isDraining) return;
     }
+  }
+
+  /** The span that is complete; goes on to the next one. */
+  #pass(): number {
+    const passed = this.#nextSpan;
+    this.#nextSpan += 1;
+    this.#skip = gapBefore(this.#toc, this.#nextSpan);
+    return passed;
   }
 
   async #write(input: Uint8Array, wanted: number): Promise<Buffer> {
@@ -134,30 +158,7 @@ export class DecodeRun {
   }
 }
 
-/**
- * Begins at `checkpoint`, or, where its window cannot be read, at the nearest one before that needs none:
- * that costs more bytes, but the reader is served. The caller closes the run.
- */
-export async function openDecodeRun(index: LayerIndex, checkpoint: number): Promise<DecodeRun> {
-  const { toc } = index;
-  for (let candidate = checkpoint; ; candidate -= 1) {
-    const at = toc.checkpoints[candidate];
-    if (at === undefined) throw new RangeError(`no checkpoint ${checkpoint} of ${toc.digest} can be used`);
-    try {
-      const window = at.windowLength > 0 ? await index.readWindow(candidate) : undefined;
-      if (at.windowLength > 0 && window === undefined) throw new Error('its window is missing');
-      const decoder = createSpanDecoder({
-        compression: toc.compression,
-        bits: at.bits,
-        ...(window === undefined ? {} : { window }),
-      });
-      return new DecodeRun(toc, at, decoder);
-    } catch (error) {
-      if (candidate === 0) throw error;
-      log().warn(
-        { err: error, layer: toc.digest, checkpoint: candidate },
-        'a checkpoint cannot be used: decompression begins before it',
-      );
-    }
-  }
+/** Bytes of output in front of a span that belong to none. */
+function gapBefore(toc: TocIndex, span: number): number {
+  return toc.own?.gaps[span] ?? 0;
 }

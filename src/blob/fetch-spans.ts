@@ -1,6 +1,6 @@
 /** From the bytes of a `RangeSource` to the spans of a layer, as a stream: never more than one span in memory. */
 import type { CompressedRange } from '../units.ts';
-import { BadSpan, type DecodedSpan, type DecodeRun } from './decode-run.ts';
+import { BadSpan, type DecodedSpan, type Run } from './decode-run.ts';
 import type { RangeSource } from './range-source.ts';
 
 /**
@@ -11,7 +11,7 @@ import type { RangeSource } from './range-source.ts';
  */
 export async function* fetchSpans(
   source: RangeSource,
-  run: DecodeRun,
+  run: Run,
   range: CompressedRange,
   last: number,
   signal: AbortSignal,

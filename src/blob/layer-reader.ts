@@ -8,9 +8,10 @@
  */
 import { setMaxListeners } from 'node:events';
 import { interruptionOf, PeelError } from '../errors.ts';
+import { cacheKeyOf } from '../layer/own-index.ts';
 import { log } from '../log.ts';
 import { sha256 } from '../native.ts';
-import type { UncompressedOffset, UncompressedRange } from '../units.ts';
+import type { Digest, UncompressedOffset, UncompressedRange } from '../units.ts';
 import { Budget, MAX_INFLIGHT_BYTES } from './budget.ts';
 import type { LayerIndex } from './decode-run.ts';
 import type { MemoryCache } from './memory-cache.ts';
@@ -57,6 +58,8 @@ const MAX_READ_BYTES = 256 * 1024 * 1024;
 
 export class LayerReader {
   readonly #stored: LayerIndex;
+  /** What the spans are called in the memory cache, which all layers share. */
+  readonly #key: Digest;
   readonly #cache: SpanCache | undefined;
   readonly #memory: MemoryCache;
   readonly #deadlineMs: number;
@@ -70,6 +73,7 @@ export class LayerReader {
 
   constructor({ stored, source, cache, memory, limits = {} }: LayerReaderParts) {
     this.#stored = stored;
+    this.#key = cacheKeyOf(stored.toc);
     this.#cache = cache;
     this.#memory = memory;
     this.#deadlineMs = limits.deadlineMs ?? DEFAULT_DEADLINE_MS;
@@ -117,7 +121,7 @@ export class LayerReader {
     const atHand = new Map<number, Buffer>();
     const missing: number[] = [];
     for (let span = first; span <= last; span += 1) {
-      const bytes = this.#memory.read(toc.digest, span);
+      const bytes = this.#memory.read(this.#key, span);
       if (bytes !== undefined) atHand.set(span, bytes);
       else if (this.#flights.find(span) === undefined) missing.push(span);
     }
@@ -210,7 +214,7 @@ export class LayerReader {
     last: number,
     willReadTo: UncompressedOffset | undefined,
   ): { missing: number[]; isDue: boolean } {
-    const { spans, digest } = this.#stored.toc;
+    const { spans } = this.#stored.toc;
     const length =
       willReadTo === undefined
         ? this.#readahead.note(range)
@@ -221,7 +225,7 @@ export class LayerReader {
       const { start, end } = spanOf(spans, span);
       // A span that would be used in part only is left out, unless the reader said that it wants that part.
       if (willReadTo === undefined ? end > range.end + length : start >= range.end + length) break;
-      if (this.#memory.has(digest, span) || this.#flights.find(span) !== undefined) continue;
+      if (this.#memory.has(this.#key, span) || this.#flights.find(span) !== undefined) continue;
       missing.push(span);
       if (start < range.end + length / 2) isDue = true;
     }
@@ -267,7 +271,7 @@ export class LayerReader {
     }
     this.#counts.diskHits += 1;
     this.#cache?.confirm(span);
-    this.#memory.keep(toc.digest, span, bytes);
+    this.#memory.keep(this.#key, span, bytes);
     this.#flights.land(span, bytes);
     await this.#cache?.touch(span, lastUse);
     return true;

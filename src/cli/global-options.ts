@@ -37,6 +37,10 @@ export const GLOBAL_OPTIONS = {
     value: 'PERCENT',
     summary: 'share of the disk that the cache leaves free (5%)',
   },
+  'allow-unverified': {
+    type: 'boolean',
+    summary: 'use indexes that layers bring also where nothing in the image verifies them',
+  },
   offline: { type: 'boolean', summary: 'use the cache only, make no request' },
   format: { type: 'string', value: 'table|json|jsonl', summary: 'how data is written (table)' },
   progress: { type: 'string', value: 'auto|plain|none', summary: 'how progress is shown on stderr (auto)' },

@@ -38,14 +38,18 @@ export function knownImages(
     }
   }
   return records.map((record) => {
-    const layers = record.layers.map(({ digest, size }) => {
-      const usage = usageOf.get(digest);
+    const layers = record.layers.map(({ digest, size, ownKey }) => {
+      const usages = [usageOf.get(digest), ownKey === undefined ? undefined : usageOf.get(ownKey)];
+      const found = usages.filter((usage) => usage !== undefined);
       const others = [...(owners.get(digest) ?? [])].filter((owner) => owner !== record);
       return {
         digest,
         size,
-        isIndexed: (usage?.tocBytes ?? 0) > 0,
-        cachedBytes: usage === undefined ? 0 : usage.tocBytes + usage.windowBytes + usage.spanBytes,
+        isIndexed: found.some(({ tocBytes }) => tocBytes > 0),
+        cachedBytes: found.reduce(
+          (sum, usage) => sum + usage.tocBytes + usage.windowBytes + usage.spanBytes,
+          0,
+        ),
         sharedWith: others.map(({ name }) => name),
       };
     });

@@ -1,7 +1,7 @@
 /** What `peel layers` says about a layer: from manifest and configuration, and from its index where there is one. */
+import type { VerificationClass } from '../image/own-index-claim.ts';
 import type { Image } from '../image.ts';
 import type { Toc } from '../layer/toc.ts';
-import type { Descriptor } from '../reference/descriptor.ts';
 import { chainIDs } from '../reference/identity.ts';
 
 export interface LayerSummary {
@@ -20,10 +20,13 @@ export interface LayerSummary {
   readonly entries?: number;
   readonly spans?: number;
   readonly isIndexed: boolean;
-  /** How a part of the layer is read without the rest: `ranges`, `restart points`, `frames`, `streams`. */
+  /** How a part of the layer is read without the rest: a word of LAZY_BY below. */
   readonly lazyBy: string;
-  /** `A`: digest of the whole layer, and diffID where there is one, are proved before a byte of it is served. */
-  readonly verificationClass: 'A';
+  /**
+   * `A`: digest of the whole layer, and diffID where there is one, are proved before a byte of it is served. `B`: the
+   * manifest names the index that the layer brings, and that each chunk. `D`: nothing verifies that index.
+   */
+  readonly verificationClass: VerificationClass;
 }
 
 /** All layers, lowest first. Reads indexes from the cache where they are there; makes no request. */
@@ -31,14 +34,19 @@ export async function describeLayers(image: Image): Promise<LayerSummary[]> {
   const tocs = await Promise.all(image.layers.map((_, layer) => image.storedLayerToc(layer)));
   const diffIDs = image.layers.map(({ diffID }, layer) => diffID ?? tocs[layer]?.diffID);
   const chains = chainIDs(diffIDs);
-  return image.layers.map(({ descriptor }, layer) => ({
-    ...summaryOf(descriptor, tocs[layer], layer),
+  return image.layers.map((_, layer) => ({
+    ...summaryOf(image, layer, tocs[layer]),
     ...(diffIDs[layer] === undefined ? {} : { diffID: diffIDs[layer] }),
     ...(chains[layer] === undefined ? {} : { chainID: chains[layer] }),
   }));
 }
 
-function summaryOf(descriptor: Descriptor, toc: Toc | undefined, layer: number): LayerSummary {
+function summaryOf(image: Image, layer: number, toc: Toc | undefined): LayerSummary {
+  const { descriptor } = image.layers[layer] ?? {};
+  if (descriptor === undefined) throw new RangeError(`no layer ${layer}`);
+  const claim = image.ownIndexOf(layer);
+  // Until the layer is indexed, what the manifest names counts.
+  const own = (toc === undefined ? claim?.key : toc.own) === undefined ? undefined : claim;
   return {
     layer,
     digest: descriptor.digest,
@@ -48,8 +56,8 @@ function summaryOf(descriptor: Descriptor, toc: Toc | undefined, layer: number):
       ? {}
       : { uncompressedSize: toc.uncompressedSize, entries: toc.entries.length, spans: toc.spans.length }),
     isIndexed: toc !== undefined,
-    lazyBy: LAZY_BY[toc?.compression ?? compressionNamedBy(descriptor.mediaType)],
-    verificationClass: 'A',
+    lazyBy: LAZY_BY[own?.format ?? toc?.compression ?? compressionNamedBy(descriptor.mediaType)],
+    verificationClass: own?.verificationClass ?? 'A',
   };
 }
 
@@ -59,10 +67,12 @@ const LAZY_BY = {
   zstd: 'frames',
   xz: 'streams',
   bzip2: 'streams',
+  estargz: 'chunks (eStargz)',
+  'zstd-chunked': 'chunks (zstd:chunked)',
 } as const;
 
 /** A guess until the layer is indexed: the first bytes decide, not the media type. */
-function compressionNamedBy(mediaType: string): keyof typeof LAZY_BY {
+function compressionNamedBy(mediaType: string): 'none' | 'gzip' | 'zstd' {
   if (mediaType.includes('zstd')) return 'zstd';
   return mediaType.includes('gzip') || mediaType.includes('tgz') ? 'gzip' : 'none';
 }

@@ -45,6 +45,7 @@ export class ImageOpener {
       platform: settings.platform === undefined ? undefined : parsePlatform(settings.platform),
       cacheDir: settings.cacheDir,
       cacheLimits: { maxSize: settings.cacheMaxSize, minFreeShare: settings.cacheMinFree },
+      allowUnverified: settings.allowUnverified,
       offline: settings.offline,
       source: {
         registry: registryOptionsOf(settings, this.#env),

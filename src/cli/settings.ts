@@ -35,6 +35,8 @@ export interface Settings {
   readonly cacheMaxSize: number;
   /** Share of the file system that the cache leaves free: 0 to 1. */
   readonly cacheMinFree: number;
+  /** Indexes that layers bring are used also where nothing verifies them. */
+  readonly allowUnverified: boolean;
   readonly offline: boolean;
   readonly format: Format;
   readonly progress: ProgressStyle;
@@ -78,6 +80,7 @@ export function mergeSettings(flags: OptionValues, env: NodeJS.ProcessEnv, file:
     cacheDir: path.resolve(text(find('cache-dir')).value ?? path.join(cacheHome(env), 'peel')),
     cacheMaxSize: parseSize(cacheMaxSize.value ?? DEFAULT_CACHE_MAX_SIZE, cacheMaxSize.what),
     cacheMinFree: parsePercent(cacheMinFree.value ?? DEFAULT_CACHE_MIN_FREE, cacheMinFree.what),
+    allowUnverified: find('allow-unverified').value === true,
     offline: find('offline').value === true,
     format: choice(find('format'), FORMATS, 'table'),
     progress: choice(find('progress'), PROGRESS_STYLES, 'auto'),

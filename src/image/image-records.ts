@@ -2,7 +2,7 @@
  * The images that the cache knows: for each name and platform what it led to last, so that `peel images` can say
  * which images there are and which layers they share, without asking anybody.
  *
- *   images/<sha256 of name and platform>   {"name", "digest", "platform", "layers": [{"digest", "size"}]}
+ *   images/<sha256 of name and platform>   {"name", "digest", "platform", "layers": [{"digest", "size", "ownKey"}]}
  *
  * The time of the file is when the image was opened last. A record is a hint: nothing is read or trusted by it.
  */
@@ -25,8 +25,16 @@ export interface ImageRecord {
   readonly digest: Digest;
   /** `linux/amd64` */
   readonly platform: string;
-  /** Lowest first; `size` is compressed bytes. */
-  readonly layers: readonly { readonly digest: Digest; readonly size: number }[];
+  /** Lowest first. */
+  readonly layers: readonly LayerRecord[];
+}
+
+export interface LayerRecord {
+  readonly digest: Digest;
+  /** Compressed bytes. */
+  readonly size: number;
+  /** Under which the cache has the layer, too, if it brings an index that the manifest names. */
+  readonly ownKey?: Digest;
 }
 
 export interface StoredImageRecord extends ImageRecord {
@@ -86,7 +94,8 @@ async function read(file: string): Promise<StoredImageRecord | undefined> {
   }
 }
 
-function isLayer(value: unknown): value is ImageRecord['layers'][number] {
-  const { digest, size } = (value ?? {}) as Record<string, unknown>;
-  return typeof digest === 'string' && isDigest(digest) && Number.isSafeInteger(size) && Number(size) >= 0;
+function isLayer(value: unknown): value is LayerRecord {
+  const { digest, size, ownKey = digest } = (value ?? {}) as Record<string, unknown>;
+  const areDigests = [digest, ownKey].every((text) => typeof text === 'string' && isDigest(text));
+  return areDigests && Number.isSafeInteger(size) && Number(size) >= 0;
 }

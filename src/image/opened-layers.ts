@@ -2,23 +2,20 @@
  * The layers of an opened image: their TOCs, from the cache or by indexing, and the readers of their bytes, each made
  * on first use. A layer that stands twice in the manifest is one layer (E147): everything goes by digest.
  */
-import { setMaxListeners } from 'node:events';
-import os from 'node:os';
 import { Budget, MAX_INFLIGHT_BYTES } from '../blob/budget.ts';
 import type { CacheDir } from '../blob/cache-dir.ts';
 import { LayerReader } from '../blob/layer-reader.ts';
 import { MemoryCache } from '../blob/memory-cache.ts';
 import type { SpanCache } from '../blob/span-cache.ts';
-import { readWholeBlob } from '../blob/whole-blob.ts';
 import { PeelError } from '../errors.ts';
 import type { Contents, SpanWatcher } from '../filesystem/contents.ts';
-import { buildToc } from '../layer/build-toc.ts';
 import type { Toc, TocIndex } from '../layer/toc.ts';
-import { type StoredToc, TocStore } from '../layer/toc-store.ts';
-import { log } from '../log.ts';
+import type { StoredToc } from '../layer/toc-store.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import type { BlobSource } from '../source/source.ts';
 import type { Digest, UncompressedRange } from '../units.ts';
+import { isMadeByStargz, type OwnIndexClaim, withoutStargzFiles } from './own-index-claim.ts';
+import { TocSource } from './toc-source.ts';
 
 /** How far the indexing of one layer has come. */
 export interface IndexProgress {
@@ -45,6 +42,8 @@ export interface OpenedLayersParts {
   readonly layers: readonly ImageLayer[];
   readonly openBlob: (descriptor: Descriptor) => BlobSource;
   readonly cache: CacheDir;
+  /** Own indexes are used also where nothing verifies them. */
+  readonly allowUnverified: boolean;
   /** For one read, ms; default 60 s, 0 = wait for ever. */
   readonly readDeadlineMs: number | undefined;
   readonly onProgress: ((progress: IndexProgress) => void) | undefined;
@@ -62,11 +61,9 @@ interface OpenLayer {
 
 export class OpenedLayers {
   readonly #parts: OpenedLayersParts;
-  readonly #tocStore: TocStore;
+  readonly #source: TocSource;
   readonly #memory = new MemoryCache();
   readonly #inflight = new Budget(MAX_INFLIGHT_BYTES);
-  /** Of layers that are indexed at once. */
-  readonly #slots = new Budget(Math.min(os.availableParallelism(), 4));
   readonly #closing = new AbortController();
   readonly #tocs = new Map<Digest, Promise<StoredToc>>();
   /** Layers whose TOC has been there, even if it was let go of since. */
@@ -80,9 +77,17 @@ export class OpenedLayers {
 
   constructor(parts: OpenedLayersParts) {
     this.#parts = parts;
-    this.#tocStore = new TocStore((digest) => parts.cache.layerDir(digest));
-    // Every layer that waits for its turn listens.
-    setMaxListeners(0, this.#closing.signal);
+    this.#source = new TocSource({
+      name: parts.name,
+      openBlob: parts.openBlob,
+      directoryOf: (key) => parts.cache.layerDir(key),
+      allowUnverified: parts.allowUnverified,
+      signal: anySignal(this.#closing.signal, parts.signal),
+      onPass: ({ digest, size }, bytes, isDone) => {
+        const layer = this.#indicesOf(digest)[0] ?? 0;
+        parts.onProgress?.({ layer, layerCount: parts.layers.length, digest, bytes, size, isDone });
+      },
+    });
   }
 
   /** What a file system reads through. */
@@ -100,19 +105,38 @@ export class OpenedLayers {
     };
   }
 
-  /** From the cache, or by indexing. @throws PeelError ERR_USAGE where there is no such layer. */
+  /** From the cache, from the image or by indexing. @throws PeelError ERR_USAGE where there is no such layer. */
   async toc(layer: number): Promise<Toc> {
-    return (await this.#openToc(layer)).toc;
+    return this.#shown(layer, (await this.#openToc(layer)).toc);
   }
 
   /** The TOC where the cache has it: never indexes. */
   async storedToc(layer: number): Promise<Toc | undefined> {
-    const { digest } = this.#at(layer).descriptor;
-    const pending = this.#tocs.get(digest);
-    if (pending !== undefined) return (await pending).toc;
-    const stored = await this.#tocStore.load(digest);
-    await stored?.close();
-    return stored?.toc;
+    const at = this.#at(layer);
+    const pending = this.#tocs.get(at.descriptor.digest);
+    const toc = pending === undefined ? await this.#source.stored(at) : (await pending).toc;
+    return toc === undefined ? undefined : this.#shown(layer, toc);
+  }
+
+  /**
+   * What the merged view of the layers follows from, a text for each; undefined where that is known only once some
+   * layer is indexed.
+   */
+  async identities(): Promise<readonly string[] | undefined> {
+    const identities: string[] = [];
+    for (const layer of this.#parts.layers) {
+      const { digest, size } = layer.descriptor;
+      const key = await this.#source.knownKey(layer);
+      if (key === undefined) return undefined;
+      const shown = isMadeByStargz(layer.descriptor) ? ' stargz' : '';
+      identities.push(`${digest} ${layer.diffID ?? '-'} ${size}${key === digest ? '' : ` ${key}`}${shown}`);
+    }
+    return identities;
+  }
+
+  /** What the manifest says about an index inside a layer. */
+  ownIndexOf(layer: number): OwnIndexClaim | undefined {
+    return this.#source.claimOf(this.#at(layer).descriptor);
   }
 
   /** Begins to index a layer, for whoever asks for it later, who is also told of a failure. */
@@ -155,6 +179,7 @@ export class OpenedLayers {
     }
     const tocs = await Promise.allSettled([...this.#tocs.values(), ...this.#indexes.values()]);
     for (const toc of tocs) if (toc.status === 'fulfilled') await toc.value.close();
+    await this.#source.close();
     this.#readers.clear();
     this.#tocs.clear();
     this.#indexes.clear();
@@ -184,25 +209,25 @@ export class OpenedLayers {
   }
 
   #openToc(layer: number): Promise<StoredToc> {
-    const { digest } = this.#at(layer).descriptor;
-    return this.#openOf(
-      this.#tocs,
-      layer,
-      async () => (await this.#tocStore.load(digest)) ?? this.#indexLayer(layer),
-    );
+    return this.#openOf(this.#tocs, layer, () => this.#source.open(this.#at(layer)));
   }
 
   /** The same without entries where the cache has it. */
   #openIndex(layer: number): Promise<StoredToc<TocIndex>> {
-    const { digest } = this.#at(layer).descriptor;
     return this.#openOf(
       this.#indexes,
       layer,
-      async () => (await this.#tocStore.loadIndex(digest)) ?? this.#openToc(layer),
+      async () => (await this.#source.openIndex(this.#at(layer))) ?? this.#openToc(layer),
     );
   }
 
-  /** Opened once. It must be of this very image: same size, same diffID (E144, E145). */
+  /** What eStargz adds to a layer is no part of the image, however the layer is read. */
+  #shown(layer: number, toc: Toc): Toc {
+    const isStargz = isMadeByStargz(this.#at(layer).descriptor) || toc.own?.format === 'estargz';
+    return isStargz ? { ...toc, entries: withoutStargzFiles(toc.entries) } : toc;
+  }
+
+  /** Opened once. It must be of this very image: same size, same diffID where it was computed (E144, E145). */
   async #openOf<Part extends TocIndex>(
     opened: Map<Digest, Promise<StoredToc<Part>>>,
     layer: number,
@@ -213,41 +238,13 @@ export class OpenedLayers {
     const stored = await once(opened, descriptor.digest, open);
     const { toc } = stored;
     this.#known.add(descriptor.digest);
-    if ((diffID === undefined || toc.diffID === diffID) && toc.compressedSize === descriptor.size)
-      return stored;
+    const isRight = diffID === undefined || toc.own !== undefined || toc.diffID === diffID;
+    if (isRight && toc.compressedSize === descriptor.size) return stored;
     throw new PeelError(
       'ERR_DIGEST_MISMATCH',
       `layer ${layer} (${descriptor.digest}) of ${this.#parts.name}: has diffID ${toc.diffID} and ${toc.compressedSize} bytes, the image says ${diffID ?? 'no diffID'} and ${descriptor.size} bytes`,
       { facts: { layer, digest: descriptor.digest } },
     );
-  }
-
-  /** The one pass over a layer, a few layers at a time. */
-  async #indexLayer(layer: number): Promise<StoredToc> {
-    const { name, layers, openBlob, onProgress } = this.#parts;
-    const { descriptor, diffID } = this.#at(layer);
-    const { digest, size } = descriptor;
-    const report = (bytes: number, isDone: boolean): void =>
-      onProgress?.({ layer, layerCount: layers.length, digest, bytes, size, isDone });
-    const signal = anySignal(this.#closing.signal, this.#parts.signal);
-    const release = await this.#slots.acquire(1, signal);
-    try {
-      const started = performance.now();
-      report(0, false);
-      const options = { signal, onProgress: (bytes: number) => report(bytes, false) };
-      const built = await buildToc(
-        readWholeBlob(openBlob(descriptor), signal),
-        { digest, size, ...(diffID === undefined ? {} : { diffID }) },
-        options,
-      );
-      for (const warning of built.toc.warnings) log().warn({ image: name, layer: digest }, warning);
-      const stored = await this.#tocStore.save(built.toc, built.windows);
-      log().info({ layer: digest, ms: Math.round(performance.now() - started) }, 'layer indexed');
-      report(size, true);
-      return stored;
-    } finally {
-      release();
-    }
   }
 
   #indicesOf(digest: Digest): number[] {

@@ -8,6 +8,7 @@ import type { ByteString, Digest } from '../units.ts';
 import { compressed, uncompressed } from '../units.ts';
 import { ByteReader, StoredFormError } from './byte-reader.ts';
 import { MAX_PATH } from './clean-path.ts';
+import { OWN_INDEX_FORMATS, type OwnIndex, ownIndexKey } from './own-index.ts';
 import type { Checkpoint, Entry, Span, SparsePiece, TocIndex } from './toc.ts';
 import {
   COMPRESSIONS,
@@ -58,8 +59,14 @@ function decodeSections(file: Buffer): {
 
   const [identity, spans, xattrs, entries] = sectionsOf(file, end);
   const { windowsDigest, ...head } = decodeIdentity(identity);
-  const { checkpoints, windowDigests, spanList } = decodeSpans(spans);
-  const toc = { ...head, checkpoints, spans: spanList };
+  const { origin, ...identified } = head;
+  const { checkpoints, windowDigests, spanList, gaps } = decodeSpans(spans, origin !== undefined);
+  const toc = {
+    ...identified,
+    ...(origin === undefined ? {} : { own: { ...origin, gaps } }),
+    checkpoints,
+    spans: spanList,
+  };
   checkIndex(toc);
   return { sealed: { toc, windowsDigest, windowDigests }, xattrs, entries };
 }
@@ -81,19 +88,39 @@ function sectionsOf(file: Buffer, end: number): [ByteReader, ByteReader, ByteRea
 
 function decodeIdentity(reader: ByteReader) {
   const digest = reader.text() as string as Digest;
-  const diffID = reader.text() as string as Digest;
+  const diffID = reader.text() as string;
   const compression = COMPRESSIONS[reader.byte()];
   if (compression === undefined) throw new StoredFormError('an unknown compression');
   const compressedSize = reader.number();
   const uncompressedSize = reader.number();
   const windowsDigest = Buffer.from(reader.raw(SHA256_BYTES));
+  const origin = decodeOrigin(reader, digest, compressedSize);
   const warnings: string[] = [];
   for (let left = reader.count(1); left > 0; left--) warnings.push(reader.bytes().toString('utf8'));
   reader.end();
-  return { digest, diffID, compression, compressedSize, uncompressedSize, windowsDigest, warnings };
+  return {
+    digest,
+    diffID: diffID === '' ? undefined : (diffID as Digest),
+    compression,
+    compressedSize,
+    uncompressedSize,
+    windowsDigest,
+    origin,
+    warnings,
+  };
 }
 
-function decodeSpans(reader: ByteReader) {
+/** Which index of the image it was made from; undefined for one of the pass. */
+function decodeOrigin(reader: ByteReader, layer: Digest, size: number): Omit<OwnIndex, 'gaps'> | undefined {
+  const number = reader.byte();
+  if (number === 0) return undefined;
+  const format = OWN_INDEX_FORMATS[number - 1];
+  if (format === undefined) throw new StoredFormError('an unknown format of index');
+  const digest = reader.text() as string as Digest;
+  return { format, digest, key: ownIndexKey(format, layer, size, digest) };
+}
+
+function decodeSpans(reader: ByteReader, hasGaps: boolean) {
   const checkpoints: Checkpoint[] = [];
   const windowDigests: (Buffer | undefined)[] = [];
   let compressedOffset = 0;
@@ -114,6 +141,7 @@ function decodeSpans(reader: ByteReader) {
     });
   }
   const spanList: Span[] = [];
+  const gaps: number[] = [];
   const count = reader.count(SMALLEST_SPAN);
   // One allocation for all sums: views into the file would keep the whole of it in memory.
   const sums = Buffer.alloc(count * SHA256_BYTES);
@@ -124,6 +152,7 @@ function decodeSpans(reader: ByteReader) {
     const end = start + reader.number();
     checkpoint += reader.number();
     compressedEnd += reader.number();
+    if (hasGaps) gaps.push(reader.number());
     const sha256 = sums.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
     sha256.set(reader.raw(SHA256_BYTES));
     spanList.push({
@@ -136,7 +165,7 @@ function decodeSpans(reader: ByteReader) {
     start = end;
   }
   reader.end();
-  return { checkpoints, windowDigests, spanList };
+  return { checkpoints, windowDigests, spanList, gaps };
 }
 
 type Xattrs = ReadonlyMap<ByteString, Buffer>;

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { ByteString } from '../units.ts';
 import { ByteWriter } from './byte-writer.ts';
+import { OWN_INDEX_FORMATS } from './own-index.ts';
 import type { Checkpoint, Entry, Span, Toc, TocIndex } from './toc.ts';
 import {
   COMPRESSIONS,
@@ -66,11 +67,13 @@ function sha256(bytes: Uint8Array): Buffer {
 function encodeIdentity({ toc, windowsDigest }: SealedToc): Buffer {
   const writer = new ByteWriter();
   writer.text(toc.digest as string as ByteString);
-  writer.text(toc.diffID as string as ByteString);
+  writer.text((toc.diffID ?? '') as ByteString);
   writer.byte(COMPRESSIONS.indexOf(toc.compression));
   writer.number(toc.compressedSize);
   writer.number(toc.uncompressedSize);
   writer.raw(windowsDigest);
+  writer.byte(toc.own === undefined ? 0 : 1 + OWN_INDEX_FORMATS.indexOf(toc.own.format));
+  if (toc.own !== undefined) writer.text(toc.own.digest as string as ByteString);
   writer.number(toc.warnings.length);
   for (const warning of toc.warnings) writer.bytes(Buffer.from(warning, 'utf8'));
   return writer.written();
@@ -92,10 +95,11 @@ function encodeSpans({ toc, windowDigests }: SealedToc): Buffer {
   }
   writer.number(toc.spans.length);
   let before: Span | undefined;
-  for (const span of toc.spans) {
+  for (const [index, span] of toc.spans.entries()) {
     writer.number(span.end - span.start);
     writer.number(span.checkpoint - (before?.checkpoint ?? 0));
     writer.number(span.compressedEnd - (before?.compressedEnd ?? 0));
+    if (toc.own !== undefined) writer.number(toc.own.gaps[index] ?? 0);
     writer.raw(span.sha256);
     before = span;
   }

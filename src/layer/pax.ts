@@ -102,22 +102,28 @@ export function paxXattrs(
   for (const [key, value] of records.values) {
     if (!key.startsWith(XATTR_PREFIX) || value.length === 0) continue;
     const name = key.slice(XATTR_PREFIX.length) as ByteString;
-    if (name === '' || name.length > MAX_XATTR_NAME) {
-      throw invalidHeader(
-        offset,
-        `the name of an extended attribute is ${name.length} bytes long, want 1 to 255`,
-      );
-    }
     total += name.length + value.length;
-    if (value.length > MAX_XATTR_VALUE || total > MAX_XATTR_BYTES) {
-      throw headerOverLimit(
-        offset,
-        `extended attributes pass ${MAX_XATTR_VALUE} bytes each or ${MAX_XATTR_BYTES} together`,
-      );
-    }
+    const nameProblem = xattrNameProblem(name);
+    if (nameProblem !== undefined) throw invalidHeader(offset, nameProblem);
+    const sizeProblem = xattrSizeProblem(value.length, total);
+    if (sizeProblem !== undefined) throw headerOverLimit(offset, sizeProblem);
     xattrs ??= new Map();
     // Copied: a view would keep the whole extended header in memory.
     xattrs.set(name, Buffer.from(value));
   }
   return xattrs;
+}
+
+/** What the kernel would not have about the name of an extended attribute, or undefined. */
+export function xattrNameProblem(name: ByteString): string | undefined {
+  return name !== '' && name.length <= MAX_XATTR_NAME
+    ? undefined
+    : `the name of an extended attribute is ${name.length} bytes long, want 1 to 255`;
+}
+
+/** The same of a value, and of all names and values of one inode. */
+export function xattrSizeProblem(valueBytes: number, totalBytes: number): string | undefined {
+  return valueBytes <= MAX_XATTR_VALUE && totalBytes <= MAX_XATTR_BYTES
+    ? undefined
+    : `extended attributes pass ${MAX_XATTR_VALUE} bytes each or ${MAX_XATTR_BYTES} together`;
 }

@@ -10,7 +10,9 @@ const NSEC_PER_SEC = 1_000_000_000;
 
 /** All but those of the entries. @throws StoredFormError naming the first one that is broken. */
 export function checkIndex(toc: TocIndex): void {
-  check(isDigest(toc.digest) && isDigest(toc.diffID), 'digests are digests');
+  check(isDigest(toc.digest), 'digests are digests');
+  if (toc.own === undefined) check(toc.diffID !== undefined && isDigest(toc.diffID), 'diffIDs are digests');
+  else check(isDigest(toc.own.digest) && toc.diffID === undefined, 'digests of indexes are digests');
   checkCheckpoints(toc);
   checkSpans(toc);
 }

@@ -8,7 +8,7 @@
  * that cannot be written costs the next process an indexing pass, never this one its image (P12).
  */
 import { createHash } from 'node:crypto';
-import { type FileHandle, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { PeelError, systemCodeOf } from '../errors.ts';
 import { log } from '../log.ts';
@@ -18,6 +18,7 @@ import type { Digest } from '../units.ts';
 import { StoredFormError } from './byte-reader.ts';
 import { decodeToc, decodeTocIndex } from './decode-toc.ts';
 import { encodeToc, encodeWindowsHeader, sealToc } from './encode-toc.ts';
+import { cacheKeyOf } from './own-index.ts';
 import type { Toc, TocIndex } from './toc.ts';
 import { type SealedToc, WINDOWS_HEADER_BYTES } from './toc-format.ts';
 
@@ -42,36 +43,45 @@ export interface StoredToc<Part extends TocIndex = Toc> {
 }
 
 export class TocStore {
-  readonly #directoryOf: (digest: Digest) => string;
+  readonly #directoryOf: (key: Digest) => string;
 
   /** `directoryOf` names a layer's folder in the cache; it need not exist. */
-  constructor(directoryOf: (digest: Digest) => string) {
+  constructor(directoryOf: (key: Digest) => string) {
     this.#directoryOf = directoryOf;
   }
 
-  /** undefined where there is none that can be used; never fails. */
-  load(digest: Digest): Promise<StoredToc | undefined> {
-    return this.#load(digest, decodeToc);
+  /** By its key (`cacheKeyOf`). undefined where there is none that can be used; never fails. */
+  load(key: Digest): Promise<StoredToc | undefined> {
+    return this.#load(key, decodeToc);
+  }
+
+  /** Whether there is one, by its name alone: it may still be one that cannot be used. */
+  async has(key: Digest): Promise<boolean> {
+    try {
+      return (await lstat(path.join(this.#directoryOf(key), TOC_FILE))).isFile();
+    } catch {
+      return false;
+    }
   }
 
   /** The same without the entries: a mount keeps it for as long as it lives. */
-  loadIndex(digest: Digest): Promise<StoredToc<TocIndex> | undefined> {
-    return this.#load(digest, decodeTocIndex);
+  loadIndex(key: Digest): Promise<StoredToc<TocIndex> | undefined> {
+    return this.#load(key, decodeTocIndex);
   }
 
   async #load<Part extends TocIndex>(
-    digest: Digest,
+    key: Digest,
     decode: (file: Buffer) => SealedToc<Part>,
   ): Promise<StoredToc<Part> | undefined> {
-    const folder = this.#directoryOf(digest);
+    const folder = this.#directoryOf(key);
     try {
-      const sealed = await loadToc(path.join(folder, TOC_FILE), digest, decode);
+      const sealed = await loadToc(path.join(folder, TOC_FILE), key, decode);
       if (sealed === undefined) return undefined;
       const windows = await openWindows(path.join(folder, WINDOWS_FILE), sealed);
       return new TocOnDisk(sealed, windows, folder);
     } catch (error) {
       log().warn(
-        { layer: digest, reason: reasonOf(error) },
+        { layer: key, reason: reasonOf(error) },
         'stored TOC cannot be used, the layer is indexed again',
       );
       return undefined;
@@ -82,7 +92,7 @@ export class TocStore {
   async save(toc: Toc, windows: Buffer): Promise<StoredToc> {
     const sealed = sealToc(toc, windows);
     const tocBytes = encodeToc(sealed);
-    const folder = this.#directoryOf(toc.digest);
+    const folder = this.#directoryOf(cacheKeyOf(toc));
     let file: FileHandle | undefined;
     try {
       await prepareFolder(folder);
@@ -104,13 +114,13 @@ export class TocStore {
 
 async function loadToc<Part extends TocIndex>(
   file: string,
-  digest: Digest,
+  key: Digest,
   decode: (file: Buffer) => SealedToc<Part>,
 ): Promise<SealedToc<Part> | undefined> {
   const bytes = await readOwnFile(file, MAX_TOC_BYTES);
   if (bytes === undefined) return undefined;
   const sealed = decode(bytes);
-  if (sealed.toc.digest !== digest) throw new StoredFormError(`the TOC of layer ${sealed.toc.digest}`);
+  if (cacheKeyOf(sealed.toc) !== key) throw new StoredFormError(`the TOC of layer ${sealed.toc.digest}`);
   return sealed;
 }
 

@@ -8,9 +8,13 @@
  * Invariants: spans follow each other without gaps and cover the whole tar; a span names a checkpoint at or
  * before its start; offsets rise. Entries stand in tar order, whiteouts among them: their meaning is the
  * tree's business. Stored form: docs/TOC-FORMAT.md.
+ *
+ * Made from an index that the image brings (`own-index.ts`), a TOC has the same shape, but its uncompressed space
+ * is not the tar: it is what that index says of, the chunks of all files, end to end as they lie in the blob.
  */
 import type { Compression } from '../native.ts';
 import type { ByteString, CompressedOffset, Digest, UncompressedOffset } from '../units.ts';
+import type { OwnIndex } from './own-index.ts';
 
 export type EntryType = 'file' | 'dir' | 'symlink' | 'hardlink' | 'char' | 'block' | 'fifo';
 
@@ -43,7 +47,7 @@ export interface Entry {
   readonly rdev: readonly [number, number] | undefined;
   /** Extended attributes, name to value; undefined for none. */
   readonly xattrs: ReadonlyMap<ByteString, Buffer> | undefined;
-  /** Files: where the stored bytes begin in the tar. */
+  /** Files: where the stored bytes begin in the uncompressed space. */
   readonly dataOffset: UncompressedOffset;
   /** Sparse files: the stored pieces, rising. undefined: `size` bytes are stored at `dataOffset`. */
   readonly sparse: readonly SparsePiece[] | undefined;
@@ -76,11 +80,13 @@ export interface Span {
 export interface TocIndex {
   /** Of the blob as stored. */
   readonly digest: Digest;
-  /** Of the tar, trailing bytes included. */
-  readonly diffID: Digest;
+  /** Of the tar, trailing bytes included; undefined where nobody computed it, the TOC being made from an own index. */
+  readonly diffID: Digest | undefined;
   readonly compression: Compression;
   readonly compressedSize: number;
   readonly uncompressedSize: number;
+  /** The index of the image that the TOC was made from; absent where the pass over the layer made it. */
+  readonly own?: OwnIndex;
   readonly checkpoints: readonly Checkpoint[];
   readonly spans: readonly Span[];
   /** What the reader had to tolerate, one line each: trailing garbage, skipped entry types. */

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sha256Hex } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
+import { STARGZ_ROWS } from '../support/listing.ts';
 import { PeelUser } from '../support/run-peel.ts';
 import { umociProblem } from '../support/umoci.ts';
 
@@ -80,6 +81,7 @@ function listingRows(layout: string): { rows: string[]; contents: Map<string, st
   const rows = text
     .replace(/\n$/u, '')
     .split('\n')
+    .filter((line) => !STARGZ_ROWS.test(line))
     .map((line) => {
       const fields = line.split('\t').slice(0, 10);
       if (fields[1] === 'f') {

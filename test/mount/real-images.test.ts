@@ -6,6 +6,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { imagesDir } from '../support/images.ts';
+import { STARGZ_ROWS } from '../support/listing.ts';
 import {
   closeMounts,
   DIST,
@@ -23,6 +24,12 @@ const IMAGES = [
   ['device nodes', 'layouts/apko/golden', 'linux/amd64'],
   ['14 layers, gzip', 'layouts/derived/gzip-skopeo-dive-14layers', 'linux/amd64'],
   ['14 layers, zstd', 'layouts/derived/zstd-skopeo-dive-14layers', 'linux/amd64'],
+  ['14 layers by their eStargz index', 'layouts/derived/estargz-dive-14layers-64k', 'linux/amd64'],
+  [
+    '14 layers by their zstd:chunked index',
+    'layouts/derived/zstdchunked-skopeo-dive-14layers',
+    'linux/amd64',
+  ],
   ['50 layers', 'layouts/oci-tools/many-layers', 'linux/amd64'],
   ['an opaque directory', 'layouts/oci-tools/whiteout-opaque', 'linux/amd64'],
   ['a hard link with an attribute', 'layouts/oci-tools/hard-link-delete-xattr', 'linux/amd64'],
@@ -75,6 +82,7 @@ describe.skipIf(whyNoMounts() !== undefined || images === undefined).each(TRANSP
       const wanted = listing
         .replace(/\n$/, '')
         .split('\n')
+        .filter((line) => !STARGZ_ROWS.test(line))
         .map((line) => line.split('\t').slice(0, 10).join('\t'));
 
       const stored = path.join(images ?? '', name);

@@ -6,9 +6,18 @@ import type { ByteString } from '../../src/units.ts';
 import { sha256Digest } from './digests.ts';
 import { type Member, writeTar } from './tar-bytes.ts';
 
+/** A layer as it is to lie in the layout. */
+export interface PreparedLayer {
+  readonly blob: Buffer;
+  /** What the blob decompresses to. */
+  readonly tar: Buffer;
+  readonly mediaType: string;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
 export interface LayoutImage {
-  /** Lowest first. */
-  readonly layers: readonly (readonly Member[])[];
+  /** Lowest first; members become a tar and gzip. */
+  readonly layers: readonly (readonly Member[] | PreparedLayer)[];
   readonly architecture?: string;
   readonly config?: object;
   readonly history?: readonly object[];
@@ -26,7 +35,7 @@ export interface StoredDescriptor {
   readonly size: number;
 }
 
-/** Writes a layout of one image, its layers gzip; `folder` is made. */
+/** Writes a layout of one image; `folder` is made. */
 export function writeLayout(folder: string, image: LayoutImage): WrittenImage {
   mkdirSync(path.join(folder, 'blobs', 'sha256'), { recursive: true });
   const store = (mediaType: string, bytes: Buffer): StoredDescriptor => {
@@ -34,8 +43,12 @@ export function writeLayout(folder: string, image: LayoutImage): WrittenImage {
     writeFileSync(blobFile(folder, digest), bytes);
     return { mediaType, digest, size: bytes.length };
   };
-  const tars = image.layers.map((members) => writeTar(members).bytes);
-  const layers = tars.map((tar) => store('application/vnd.oci.image.layer.v1.tar+gzip', gzipSync(tar)));
+  const prepared = image.layers.map((layer) => ('blob' in layer ? layer : gzipLayer(layer)));
+  const tars = prepared.map(({ tar }) => tar);
+  const layers = prepared.map(({ blob, mediaType, annotations }) => ({
+    ...store(mediaType, blob),
+    ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+  }));
   const config = store(
     'application/vnd.oci.image.config.v1+json',
     Buffer.from(
@@ -61,6 +74,12 @@ export function writeLayout(folder: string, image: LayoutImage): WrittenImage {
     JSON.stringify({ schemaVersion: 2, manifests: [{ ...manifest, platform }] }),
   );
   return { manifest, layers };
+}
+
+function gzipLayer(members: readonly Member[]): PreparedLayer {
+  const tar = Buffer.from(writeTar(members).bytes);
+  const mediaType = 'application/vnd.oci.image.layer.v1.tar+gzip';
+  return { blob: gzipSync(tar), tar, mediaType, annotations: {} };
 }
 
 export function blobFile(folder: string, digest: string): string {

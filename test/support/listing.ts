@@ -89,3 +89,44 @@ export function nodeAt(tree: Tree, path: string): Node {
   }
   return node;
 }
+
+const LETTER_OF = { file: 'f', dir: 'd', symlink: 'l', char: 'c', block: 'b', fifo: 'p' } as const;
+
+/** A row as the listings write it; times of whole seconds only, as theirs are. */
+export function tabbedRow(row: Row): string {
+  const { kind } = row;
+  return [
+    row.path,
+    LETTER_OF[kind],
+    row.mode.toString(8),
+    row.uid,
+    row.gid,
+    Number(row.mtime.split('.')[0]),
+    row.size,
+    row.content,
+    row.nlink,
+    row.xattrs.join(','),
+  ].join('\t');
+}
+
+/** What the library of eStargz adds to its layers: rows of the listings, but no part of the image as it is shown. */
+export const STARGZ_ROWS = /^\/(?:stargz\.index\.json|\.(?:no\.)?prefetch\.landmark)\t/;
+
+/** The rows of a listing's file, as `tabbedRow` writes them. */
+export function normalizedListing(text: string): string[] {
+  return text.replace(/\n$/, '').split('\n').map(normalized);
+}
+
+/** With its attributes in hexadecimal. */
+function normalized(line: string): string {
+  const fields = Buffer.from(line, 'utf8').toString('latin1').split('\t');
+  const xattrs = /^(?<name>[^=]+)='(?<value>.*)'$/.exec(fields[9] ?? '')?.groups;
+  if (xattrs !== undefined) {
+    // Python's repr of a string with surrogate escapes, its backslashes doubled.
+    const value = (xattrs['value'] ?? '').replaceAll(/\\\\(?:x|udc)([0-9a-f]{2})/g, (_, hex: string) =>
+      String.fromCharCode(Number.parseInt(hex, 16)),
+    );
+    fields[9] = `${xattrs['name']}=${Buffer.from(value, 'latin1').toString('hex')}`;
+  }
+  return fields.slice(0, 10).join('\t');
+}

@@ -1,5 +1,6 @@
 /** TOCs that no layer stands behind: random valid ones, and one fixed for golden bytes. */
 import * as fc from 'fast-check';
+import { OWN_INDEX_FORMATS, ownIndexKey } from '../../src/layer/own-index.ts';
 import type { Checkpoint, Entry, EntryType, Span, SparsePiece, Toc } from '../../src/layer/toc.ts';
 import { type ByteString, compressed, type Digest, uncompressed } from '../../src/units.ts';
 
@@ -71,11 +72,27 @@ export const arbitraryToc: fc.Arbitrary<Toc> = fc
       { maxLength: 12 },
     ),
     warnings: fc.array(fc.string({ maxLength: 30 }), { maxLength: 3 }),
+    index: fc.option(
+      fc.record({ format: fc.constantFrom(...OWN_INDEX_FORMATS), digest, gap: fc.nat(1_000_000) }),
+      { nil: undefined },
+    ),
   })
-  .map(({ shapes, spans: spanShapes, ...rest }) => {
+  .map(({ shapes, spans: spanShapes, index, ...rest }) => {
     const { entries, end } = entriesOf(shapes);
     const { checkpoints, spans, compressedSize } = spansOf(spanShapes, end);
-    return { ...rest, entries, checkpoints, spans, compressedSize, uncompressedSize: spans.at(-1)?.end ?? 0 };
+    const toc = {
+      ...rest,
+      entries,
+      checkpoints,
+      spans,
+      compressedSize,
+      uncompressedSize: spans.at(-1)?.end ?? 0,
+    };
+    if (index === undefined) return toc;
+    const { format, digest: indexDigest, gap } = index;
+    const key = ownIndexKey(format, toc.digest, compressedSize, indexDigest);
+    const gaps = spans.map((_, at) => (gap * (at + 1)) % 700_000);
+    return { ...toc, diffID: undefined, own: { format, digest: indexDigest, key, gaps } };
   });
 
 type Shape = typeof entryShape extends fc.Arbitrary<infer T> ? T : never;

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { mergeLayers } from '../../src/tree/merge.ts';
 import { imagesDir } from '../support/images.ts';
-import { contentFrom, type Row, rowsOf } from '../support/listing.ts';
+import { contentFrom, normalizedListing, rowsOf, tabbedRow } from '../support/listing.ts';
 import { readLayer } from '../support/read-layer.ts';
 import { imagesOfArchive, imagesOfLayout } from '../support/stored-image.ts';
 import { storedAndMapped } from '../support/tree-snapshot.ts';
@@ -41,39 +41,6 @@ function listingsIn(images: string): string[] {
     .sort();
 }
 
-const LETTER_OF = { file: 'f', dir: 'd', symlink: 'l', char: 'c', block: 'b', fifo: 'p' } as const;
-
-/** A row as the listings write it; times of whole seconds only, as theirs are. */
-function tabbed(row: Row): string {
-  const { kind } = row;
-  return [
-    row.path,
-    LETTER_OF[kind],
-    row.mode.toString(8),
-    row.uid,
-    row.gid,
-    Number(row.mtime.split('.')[0]),
-    row.size,
-    row.content,
-    row.nlink,
-    row.xattrs.join(','),
-  ].join('\t');
-}
-
-/** A listing's row with its attributes in hexadecimal, as `tabbed` has them. */
-function normalized(line: string): string {
-  const fields = Buffer.from(line, 'utf8').toString('latin1').split('\t');
-  const xattrs = /^(?<name>[^=]+)='(?<value>.*)'$/.exec(fields[9] ?? '')?.groups;
-  if (xattrs !== undefined) {
-    // Python's repr of a string with surrogate escapes, its backslashes doubled.
-    const value = (xattrs['value'] ?? '').replaceAll(/\\\\(?:x|udc)([0-9a-f]{2})/g, (_, hex: string) =>
-      String.fromCharCode(Number.parseInt(hex, 16)),
-    );
-    fields[9] = `${xattrs['name']}=${Buffer.from(value, 'latin1').toString('hex')}`;
-  }
-  return fields.slice(0, 10).join('\t');
-}
-
 describe.skipIf(folder === undefined)('real images', () => {
   const images = folder ?? '';
   const listings = folder === undefined ? [] : listingsIn(images);
@@ -90,10 +57,8 @@ describe.skipIf(folder === undefined)('real images', () => {
       // What the mount serves is the stored form: it must not differ in anything.
       const mapped = await storedAndMapped(tree);
       const rows = rowsOf(mapped, contentFrom(layers.map(({ tar }) => tar)));
-      const expected = readFileSync(path.join(images, 'listings', listing), 'utf8')
-        .replace(/\n$/, '')
-        .split('\n');
-      expect(rows.map(tabbed).sort()).toEqual(expected.map(normalized).sort());
+      const expected = normalizedListing(readFileSync(path.join(images, 'listings', listing), 'utf8'));
+      expect(rows.map(tabbedRow).sort()).toEqual(expected.sort());
     });
   }
 });

@@ -1,0 +1,79 @@
+/**
+ * What a manifest says about an index inside a layer, and how to come by it. The annotations of a manifest that was
+ * verified name the index by digest (class B); an index that nothing names is only looked for where the user allowed
+ * it (class D).
+ */
+import { readEstargz } from '../layer/estargz/read-estargz.ts';
+import { type OwnIndexFormat, ownIndexKey, type ReadRange } from '../layer/own-index.ts';
+import type { Entry, Toc } from '../layer/toc.ts';
+import { UnusableIndex } from '../layer/unusable-index.ts';
+import { claimOfAnnotations, type ZstdChunkedClaim } from '../layer/zstd-chunked/position.ts';
+import { findZstdChunked, readZstdChunked } from '../layer/zstd-chunked/read-zstd-chunked.ts';
+import type { Descriptor } from '../reference/descriptor.ts';
+import { type Digest, isDigest } from '../units.ts';
+
+/** FAULTS section 3: `A` pass over the whole layer, `B` index named by the manifest, `D` index that nothing names. */
+export type VerificationClass = 'A' | 'B' | 'D';
+
+export interface OwnIndexClaim {
+  readonly verificationClass: 'B' | 'D';
+  readonly format: OwnIndexFormat;
+  /** Under which its TOC is kept; undefined where that is known only once it was read. */
+  readonly key: Digest | undefined;
+  /** undefined where there is none after all. @throws UnusableIndex; errors of `read` pass. */
+  readonly read: (read: ReadRange) => Promise<Toc | undefined>;
+}
+
+/** stargz-snapshotter docs/estargz.md: sha256 of the TOC, decompressed. */
+const STARGZ_TOC_DIGEST = 'containerd.io/snapshot/stargz/toc.digest';
+
+/** @throws UnusableIndex where the annotations are malformed. */
+export function ownIndexClaimOf(layer: Descriptor, allowUnverified: boolean): OwnIndexClaim | undefined {
+  const annotations = layer.annotations ?? {};
+  const tocDigest = annotations[STARGZ_TOC_DIGEST];
+  if (tocDigest !== undefined && !isDigest(tocDigest)) {
+    throw new UnusableIndex(`the annotation ${STARGZ_TOC_DIGEST} is no digest`);
+  }
+  const zstd = claimOfAnnotations(annotations);
+  if (zstd !== undefined) return zstdChunkedClaim(layer, zstd, tocDigest, allowUnverified);
+  if (tocDigest === undefined && !allowUnverified) return undefined;
+  const { digest, size } = layer;
+  const verificationClass = tocDigest === undefined ? 'D' : 'B';
+  const format = layer.mediaType.includes('zstd') ? 'zstd-chunked' : 'estargz';
+  const key = tocDigest === undefined ? undefined : ownIndexKey(format, digest, size, tocDigest);
+  const read = format === 'estargz' ? readEstargz : findZstdChunked;
+  return { verificationClass, format, key, read: (range) => read({ digest, size, tocDigest }, range) };
+}
+
+function zstdChunkedClaim(
+  layer: Descriptor,
+  claim: ZstdChunkedClaim,
+  tocDigest: Digest | undefined,
+  allowUnverified: boolean,
+): OwnIndexClaim | undefined {
+  const named = claim.checksum ?? tocDigest;
+  if (named === undefined && !allowUnverified) return undefined;
+  const { digest, size } = layer;
+  return {
+    verificationClass: named === undefined ? 'D' : 'B',
+    format: 'zstd-chunked',
+    key: named === undefined ? undefined : ownIndexKey('zstd-chunked', digest, size, named),
+    read: (range) => readZstdChunked({ ...claim, digest, size, tocDigest }, range),
+  };
+}
+
+/** What the library of eStargz adds to a layer: nobody's files, in its root alone (E124, E125). */
+const STARGZ_FILES: ReadonlySet<string> = new Set([
+  'stargz.index.json',
+  '.prefetch.landmark',
+  '.no.prefetch.landmark',
+]);
+
+/** Whether a manifest says that the library of eStargz made a layer. */
+export function isMadeByStargz(layer: Descriptor): boolean {
+  return layer.annotations?.[STARGZ_TOC_DIGEST] !== undefined;
+}
+
+export function withoutStargzFiles(entries: readonly Entry[]): readonly Entry[] {
+  return entries.filter(({ path }) => !STARGZ_FILES.has(path));
+}

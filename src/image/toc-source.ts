@@ -1,0 +1,228 @@
+/**
+ * Where the TOC of a layer comes from: the cache, the index that the image brings, or our own pass over the layer.
+ *
+ *   in the cache by the layer's digest (class A) ─► else in the cache by its own index ─► else that index,
+ *   fetched and verified (B, D) ─► else, or where that cannot be used, the pass (A)
+ *
+ * Decided once for each layer: two TOCs of one layer count its bytes differently, so tree and readers must go by the
+ * same one. What is decided is the key of the TOC (`cacheKeyOf`).
+ */
+import { setMaxListeners } from 'node:events';
+import os from 'node:os';
+import { Budget } from '../blob/budget.ts';
+import { readWholeBlob } from '../blob/whole-blob.ts';
+import { isPeelError, PeelError } from '../errors.ts';
+import { buildToc } from '../layer/build-toc.ts';
+import { cacheKeyOf } from '../layer/own-index.ts';
+import type { Toc, TocIndex } from '../layer/toc.ts';
+import { type StoredToc, TocStore } from '../layer/toc-store.ts';
+import { UnusableIndex } from '../layer/unusable-index.ts';
+import { log } from '../log.ts';
+import type { Descriptor } from '../reference/descriptor.ts';
+import type { BlobSource } from '../source/source.ts';
+import type { CompressedRange, Digest } from '../units.ts';
+import { type OwnIndexClaim, ownIndexClaimOf } from './own-index-claim.ts';
+
+/** Own indexes that are fetched at once: each is a request or two of some KiB. */
+const INDEX_REQUESTS = 6;
+
+export interface TocSourceParts {
+  /** Of the image, for messages. */
+  readonly name: string;
+  readonly openBlob: (descriptor: Descriptor) => BlobSource;
+  readonly directoryOf: (key: Digest) => string;
+  /** Own indexes are used also where nothing verifies them. */
+  readonly allowUnverified: boolean;
+  /** Ends what is under way. */
+  readonly signal: AbortSignal;
+  /** Bytes of the pass over a layer, as they come. */
+  readonly onPass: (descriptor: Descriptor, bytes: number, isDone: boolean) => void;
+}
+
+interface LayerToIndex {
+  readonly descriptor: Descriptor;
+  readonly diffID: Digest | undefined;
+}
+
+interface Choice {
+  readonly key: Digest;
+  /** What was made while choosing, until somebody takes it. */
+  fresh?: StoredToc;
+}
+
+export class TocSource {
+  readonly #parts: TocSourceParts;
+  readonly #store: TocStore;
+  /** Of layers that are indexed at once. */
+  readonly #passes = new Budget(Math.min(os.availableParallelism(), 4));
+  readonly #requests = new Budget(INDEX_REQUESTS);
+  readonly #claims = new Map<Digest, OwnIndexClaim | undefined>();
+  readonly #choices = new Map<Digest, Promise<Choice>>();
+
+  constructor(parts: TocSourceParts) {
+    this.#parts = parts;
+    this.#store = new TocStore(parts.directoryOf);
+    // Every layer that waits for its turn listens.
+    setMaxListeners(0, parts.signal);
+  }
+
+  /** From wherever it comes. The caller closes it. */
+  async open(layer: LayerToIndex): Promise<StoredToc> {
+    const choice = await this.#choose(layer);
+    const { fresh } = choice;
+    delete choice.fresh;
+    return fresh ?? (await this.#store.load(choice.key)) ?? this.#make(layer, choice.key);
+  }
+
+  /** The same without entries, where the cache has it; else undefined. The caller closes it. */
+  async openIndex(layer: LayerToIndex): Promise<StoredToc<TocIndex> | undefined> {
+    return this.#store.loadIndex((await this.#choose(layer)).key);
+  }
+
+  /** Where the cache has it: never makes a request. */
+  async stored({ descriptor }: LayerToIndex): Promise<Toc | undefined> {
+    const key = await this.#storedKey(descriptor);
+    const stored = key === undefined ? undefined : await this.#store.load(key);
+    await stored?.close();
+    return stored?.toc;
+  }
+
+  /** The key of the TOC, where that can be said without a request; else undefined. */
+  async knownKey({ descriptor }: LayerToIndex): Promise<Digest | undefined> {
+    const choice = await this.#choices.get(descriptor.digest)?.catch(() => undefined);
+    return choice?.key ?? this.#storedKey(descriptor);
+  }
+
+  /** What the manifest says about an index inside a layer. */
+  claimOf(layer: Descriptor): OwnIndexClaim | undefined {
+    const { digest } = layer;
+    // Named twice in a manifest, with other annotations, it is still one layer: the first one counts.
+    if (!this.#claims.has(digest)) this.#claims.set(digest, this.#readClaim(layer));
+    return this.#claims.get(digest);
+  }
+
+  /** Lets go of what nobody took. */
+  async close(): Promise<void> {
+    for (const choice of await Promise.allSettled(this.#choices.values())) {
+      if (choice.status === 'fulfilled') await choice.value.fresh?.close();
+    }
+  }
+
+  #readClaim(layer: Descriptor): OwnIndexClaim | undefined {
+    try {
+      return ownIndexClaimOf(layer, this.#parts.allowUnverified);
+    } catch (error) {
+      this.#warn(layer, error);
+      return undefined;
+    }
+  }
+
+  async #storedKey(layer: Descriptor): Promise<Digest | undefined> {
+    const { digest } = layer;
+    const claim = this.claimOf(layer);
+    if (claim === undefined || (await this.#store.has(digest))) return digest;
+    return claim.key !== undefined && (await this.#store.has(claim.key)) ? claim.key : undefined;
+  }
+
+  #choose(layer: LayerToIndex): Promise<Choice> {
+    const { digest } = layer.descriptor;
+    let choice = this.#choices.get(digest);
+    if (choice === undefined) {
+      choice = this.#makeChoice(layer).catch((error: unknown) => {
+        // Asked again, it is tried again: the registry may be back.
+        this.#choices.delete(digest);
+        throw error;
+      });
+      this.#choices.set(digest, choice);
+    }
+    return choice;
+  }
+
+  async #makeChoice({ descriptor }: LayerToIndex): Promise<Choice> {
+    const key = await this.#storedKey(descriptor);
+    if (key !== undefined) return { key };
+    try {
+      const fresh = await this.#readOwnIndex(descriptor);
+      if (fresh !== undefined) return { key: cacheKeyOf(fresh.toc), fresh };
+    } catch (error) {
+      if (!(error instanceof UnusableIndex) && !isPeelError(error, 'ERR_REGISTRY_RESPONSE')) throw error;
+      this.#warn(descriptor, error);
+    }
+    return { key: descriptor.digest };
+  }
+
+  #warn({ digest }: Descriptor, error: unknown): void {
+    const why = error instanceof Error ? error.message : String(error);
+    log().warn(
+      { image: this.#parts.name, layer: digest },
+      `layer ${digest}: the index that it brings cannot be used: ${why}; the layer is read as a whole instead, once`,
+    );
+  }
+
+  /** The TOC that was decided for, which the cache has no more. */
+  async #make(layer: LayerToIndex, key: Digest): Promise<StoredToc> {
+    const { digest } = layer.descriptor;
+    if (key === digest) return this.#pass(layer);
+    const again = await this.#readOwnIndex(layer.descriptor);
+    if (again !== undefined && cacheKeyOf(again.toc) === key) return again;
+    await again?.close();
+    throw new PeelError(
+      'ERR_CACHE',
+      `layer ${digest}: its index was removed from the cache meanwhile and is not the same any more: open the image again`,
+      { facts: { layer: digest } },
+    );
+  }
+
+  async #readOwnIndex(descriptor: Descriptor): Promise<StoredToc | undefined> {
+    const claim = this.claimOf(descriptor);
+    const { signal, openBlob, name } = this.#parts;
+    const release = await this.#requests.acquire(1, signal);
+    try {
+      const blob = openBlob(descriptor);
+      const toc = await claim?.read((range) => readRange(blob, range, signal));
+      if (toc === undefined) return undefined;
+      if (claim?.verificationClass === 'D') {
+        log().warn(
+          { image: name, layer: descriptor.digest },
+          `layer ${descriptor.digest}: read by an index that nothing verifies, as --allow-unverified says`,
+        );
+      }
+      return await this.#store.save(toc, Buffer.alloc(0));
+    } finally {
+      release();
+    }
+  }
+
+  /** The one pass over a layer, a few layers at a time. */
+  async #pass({ descriptor, diffID }: LayerToIndex): Promise<StoredToc> {
+    const { name, openBlob, onPass, signal } = this.#parts;
+    const { digest, size } = descriptor;
+    const release = await this.#passes.acquire(1, signal);
+    try {
+      const started = performance.now();
+      onPass(descriptor, 0, false);
+      const options = { signal, onProgress: (bytes: number) => onPass(descriptor, bytes, false) };
+      const built = await buildToc(
+        readWholeBlob(openBlob(descriptor), signal),
+        { digest, size, ...(diffID === undefined ? {} : { diffID }) },
+        options,
+      );
+      for (const warning of built.toc.warnings) log().warn({ image: name, layer: digest }, warning);
+      const stored = await this.#store.save(built.toc, built.windows);
+      log().info({ layer: digest, ms: Math.round(performance.now() - started) }, 'layer indexed');
+      onPass(descriptor, size, true);
+      return stored;
+    } finally {
+      release();
+    }
+  }
+}
+
+async function readRange(blob: BlobSource, range: CompressedRange, signal: AbortSignal): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of blob.fetch(range, signal)) chunks.push(chunk);
+  const bytes = Buffer.concat(chunks);
+  const length = range.end - range.start;
+  if (bytes.length === length) return bytes;
+  throw new UnusableIndex(`got ${bytes.length} of the ${length} bytes at ${range.start} of the blob`);
+}

@@ -1,0 +1,43 @@
+/**
+ * Indexes that an image brings for its own layers, in place of our pass over the layer. Whatever their format, they
+ * become a TOC (`toc.ts`), so that nothing above this folder knows more than one kind.
+ *
+ * The blob itself is not proved then: what is, is the index, by the digest that names it, and each chunk, by the
+ * digest that the index has of it (FAULTS classes B and D). A TOC made so must not be taken for the one of another
+ * image that has the same blob and names no index, or another one: it is kept under a key of its own.
+ */
+import { createHash } from 'node:crypto';
+import type { CompressedRange, Digest } from '../units.ts';
+import type { TocIndex } from './toc.ts';
+
+/** Stored as its place in this list, from 1 on. Append only. */
+export const OWN_INDEX_FORMATS = ['estargz', 'zstd-chunked'] as const;
+export type OwnIndexFormat = (typeof OWN_INDEX_FORMATS)[number];
+
+/** What a TOC that was made from such an index has besides. */
+export interface OwnIndex {
+  readonly format: OwnIndexFormat;
+  /** Of the index, as the manifest names it: all of the TOC follows from the bytes with this digest. */
+  readonly digest: Digest;
+  /** Names the TOC and its spans in the caches. */
+  readonly key: Digest;
+  /**
+   * By span: bytes of decompressed output in front of it that belong to no file (tar headers and padding), counted
+   * from the span before or, for the first span of a checkpoint, from the checkpoint.
+   */
+  readonly gaps: readonly number[];
+}
+
+/** The bytes of a range of the layer's blob, all of them, not verified. */
+export type ReadRange = (range: CompressedRange) => Promise<Buffer>;
+
+/** The key under which the TOC of `layer` made from the index `digest` is kept. */
+export function ownIndexKey(format: OwnIndexFormat, layer: Digest, size: number, digest: Digest): Digest {
+  const name = `own index\n${format}\n${layer}\n${size}\n${digest}`;
+  return `sha256:${createHash('sha256').update(name).digest('hex')}` as Digest;
+}
+
+/** What a TOC and its spans are called in the caches: the layer's digest, where the pass proved it. */
+export function cacheKeyOf(toc: Pick<TocIndex, 'digest' | 'own'>): Digest {
+  return toc.own?.key ?? toc.digest;
+}
