@@ -1,5 +1,6 @@
 # Plays the kernel's part of the FUSE protocol over a socket, against a server that takes it for /dev/fuse:
-#   fuse-peer.py SEED MUTATIONS SERVER...        (SERVER gets @FD@ replaced by the number of its descriptor)
+#   fuse-peer.py KERNEL SEED MUTATIONS SERVER...        (SERVER gets @FD@ replaced by the number of its descriptor)
+# KERNEL: which one it plays, by what its INIT offers: a row of KERNELS.
 # First well-formed requests, whose replies are held against the tree of the test; then the same requests with bytes
 # changed, cut off and added at random. Every request but those without an answer must be answered once, well-formed.
 # Prints {"answers": [...], "sent": n, "answered": n, "status": exit status of the server} as JSON.
@@ -13,11 +14,20 @@ import struct
 import subprocess
 import sys
 
-seed, mutations = int(sys.argv[1]), int(sys.argv[2])
+# Minor version, bytes of INIT, features by bit. 5.10 has neither the second word of features nor the longer INIT; a
+# kernel that offers nothing has to be told everything by OPEN.
+KERNELS = {
+    "6.9": (40, 64, [0, 13, 14, 17, 18, 22, 23, 24, 30]),
+    "5.10": (32, 16, [0, 1, *range(3, 26)]),
+    "without features": (31, 16, []),
+    "3.8": (21, 16, [0, 4, 13, 14]),
+}
+minor, init_bytes, bits = KERNELS[sys.argv[1]]
+seed, mutations = int(sys.argv[2]), int(sys.argv[3])
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 os.set_inheritable(theirs.fileno(), True)
 number = str(theirs.fileno())
-server = subprocess.Popen([w.replace("@FD@", number) for w in sys.argv[3:]], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+server = subprocess.Popen([w.replace("@FD@", number) for w in sys.argv[4:]], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 theirs.close()
 DEADLINE = 20
 LARGEST = 1024 * 1024 + 16
@@ -58,11 +68,8 @@ def ask(opcode, node, arguments=b""):
     return (errno.errorcode[error] if error else 0), data
 
 
-FEATURES = (1 << 0) | (1 << 13) | (1 << 14) | (1 << 17) | (1 << 18) | (1 << 22) | (1 << 23) | (1 << 24)
-
-
-def init(major, minor, features):
-    return ask(26, 0, struct.pack("<IIII", major, minor, 131072, features) + b"\0" * 48)
+def init(major, minor):
+    return ask(26, 0, (struct.pack("<IIII", major, minor, 131072, sum(1 << bit for bit in bits)) + b"\0" * 48)[:init_bytes])
 
 
 def read_arguments(offset, size):
@@ -71,10 +78,14 @@ def read_arguments(offset, size):
 
 answers = {}
 # A kernel of the future says 8 first and asks again with our major version.
-error, data = init(8, 3, FEATURES)
+error, data = init(8, 3)
 answers["init of version 8"] = [error, struct.unpack("<I", data[:4])[0]]
-error, data = init(7, 40, FEATURES | (1 << 30))
-answers["init"] = [error, len(data), list(struct.unpack("<II", data[:8])), struct.unpack("<I", data[12:16])[0] & ~FEATURES & ~(1 << 30), struct.unpack("<H", data[28:30])[0]]
+error, data = init(7, minor)
+if error:
+    print(json.dumps({"answers": {"init": error}, "sent": 0, "answered": 0, "status": server.wait(timeout=DEADLINE)}))
+    raise SystemExit
+taken, pages, taken_more = struct.unpack("<12xI12xH2xI", data[:36])
+answers["init"] = [error, len(data), list(struct.unpack("<II", data[:8])), [bit for bit in range(32) if taken >> bit & 1], taken_more, pages]
 error, data = ask(1, 1, b"f\0")
 node = struct.unpack("<Q", data[:8])[0]
 answers["lookup f"] = [error, len(data), struct.unpack("<Q", data[48:56])[0]]
@@ -104,12 +115,21 @@ while True:
         names.append(data[at + 24 : at + 24 + length].decode("latin-1"))
         at += (24 + length + 7) & ~7
 answers["readdir in small pieces"] = names
-answers["open"] = [ask(14, node, struct.pack("<II", flags, 0))[0] for flags in (0, 1, 2)]
-answers["opendir"] = ask(27, 1, struct.pack("<II", 0, 0))[0]
+
+
+def opened(answer):
+    error, data = answer
+    return error or struct.unpack("<QII", data)[1]  # what the kernel may do with the file
+
+
+answers["open"] = [opened(ask(14, node, struct.pack("<II", flags, 0))) for flags in (0, 1, 2)]
+answers["opendir"] = opened(ask(27, 1, struct.pack("<II", 0, 0)))
+answers["release"] = [ask(opcode, node, b"\0" * 24)[0] for opcode in (18, 29)]
 answers["writing"] = sorted({str(ask(opcode, node, b"\0" * 64)[0]) for opcode in (4, 6, 8, 9, 10, 11, 12, 13, 16, 21, 24, 35, 43, 45, 47, 51)})
 answers["access"] = [ask(34, node, struct.pack("<II", mask, 0))[0] for mask in (4, 2)]
 answers["unknown opcodes"] = sorted({str(ask(opcode, 1, b"\0" * 64)[0]) for opcode in (0, 7, 19, 53, 4095, 2**32 - 1)})
 answers["statfs"] = [ask(17, 1)[0], struct.unpack("<IIII", ask(17, 1)[1][40:56])[0:2]]
+answers["destroy"] = ask(38, 0)[0]
 answers["a length that lies"] = None
 body = request(3, 1, b"\0" * 16, length=4000)
 ours.send(body)

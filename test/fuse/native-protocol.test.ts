@@ -8,6 +8,8 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { base64, dir, file } from '../support/literals.ts';
 import { closeMounts, DIST, python, temporaryFolder } from '../support/mount-child.ts';
 
+/** One that offers all that the server takes. */
+const KERNEL = '6.9';
 const MUTATIONS = 3000;
 const PEER = readFileSync(path.join(import.meta.dirname, 'fuse-peer.py'), 'utf8');
 
@@ -19,7 +21,7 @@ interface PeerResult {
 }
 
 /** The server of a small tree, asked by the peer. */
-async function askedBy(seed: number, mutations: number): Promise<PeerResult> {
+async function askedBy(kernel: string, seed = 1, mutations = 0): Promise<PeerResult> {
   const folder = temporaryFolder();
   const request = path.join(folder, 'request.json');
   const root = dir({
@@ -42,17 +44,17 @@ async function askedBy(seed: number, mutations: number): Promise<PeerResult> {
   const server = path.join(import.meta.dirname, '../support/mount-server.mjs');
   const script = 'sed "s,/dev/fd/HANDED,/dev/fd/$2," "$1" > "$1.fd" && exec "$3" "$4" "$1.fd"';
   const words = ['sh', '-c', script, 'sh', request, '@FD@', process.execPath, server];
-  return (await python(PEER, String(seed), String(mutations), ...words)) as PeerResult;
+  return (await python(PEER, kernel, String(seed), String(mutations), ...words)) as PeerResult;
 }
 
 afterEach(closeMounts);
 
 describe('the native server', () => {
   test('answers a peer as the protocol says, feature by feature', async () => {
-    const { answers, status } = await askedBy(1, 0);
+    const { answers, status } = await askedBy(KERNEL);
     expect(answers).toEqual({
       'init of version 8': [0, 7],
-      init: [0, 64, [7, 40], 0, 256],
+      init: [0, 64, [7, 40], [0, 13, 14, 17, 18, 22, 23, 24, 30], 0, 256],
       'lookup f': [0, 128, 7],
       'lookup none': [0, 0, true],
       'lookup in a file': 'ENOTDIR',
@@ -69,6 +71,8 @@ describe('the native server', () => {
       'readdir in small pieces': ['.', '..', 'f', 'sparse', '\xff'],
       open: ['ENOSYS', 'EROFS', 'EROFS'],
       opendir: 'ENOSYS',
+      release: [0, 0],
+      destroy: 0,
       writing: ['EROFS'],
       access: ['ENOSYS', 'EROFS'],
       'unknown opcodes': ['ENOSYS'],
@@ -79,8 +83,30 @@ describe('the native server', () => {
     expect(status).toBe(0);
   });
 
+  test('takes of an older kernel what it offers: the INIT of 5.10 is shorter and has one word of features', async () => {
+    const { answers, status } = await askedBy('5.10');
+    // All but ASYNC_DIO (15) of what helps a read-only file system; 1 MiB requests.
+    expect(answers['init']).toEqual([0, 64, [7, 32], [0, 4, 13, 14, 17, 18, 21, 22, 23, 24], 0, 256]);
+    expect(answers).toMatchObject({ open: ['ENOSYS', 'EROFS', 'EROFS'], opendir: 'ENOSYS' });
+    expect(answers).toMatchObject({ read: ['content', 'te'], 'after the damage': 'content' });
+    expect(status).toBe(0);
+  });
+
+  test('of a kernel without features opens files and folders, which then keep their caches', async () => {
+    const { answers, status } = await askedBy('without features');
+    expect(answers['init']).toEqual([0, 64, [7, 31], [], 0, 0]);
+    // FOPEN_KEEP_CACHE; with FOPEN_CACHE_DIR.
+    expect(answers).toMatchObject({ open: [2, 'EROFS', 'EROFS'], opendir: 2 | 8, release: [0, 0] });
+    expect(answers).toMatchObject({ read: ['content', 'te'], 'after the damage': 'content' });
+    expect(status).toBe(0);
+  });
+
+  test('refuses a kernel whose protocol is too old, and ends', async () => {
+    expect(await askedBy('3.8')).toMatchObject({ answers: { init: 'EPROTO' }, status: 1 });
+  });
+
   test.each([2, 3, 4])(`survives damaged requests, seed %i, and goes on being right`, async (seed) => {
-    const { answers, sent, answered, status } = await askedBy(seed, MUTATIONS);
+    const { answers, sent, answered, status } = await askedBy(KERNEL, seed, MUTATIONS);
     expect(answers['after the damage']).toBe('content');
     expect(sent).toBe(MUTATIONS);
     // Most damage leaves a header that can be answered.

@@ -1,5 +1,5 @@
 /** What the native transport can and the other cannot: bytes as names, times, holes, access lists, other ways to mount. */
-import { chmodSync, chownSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { base64, dir, file } from '../support/literals.ts';
@@ -151,6 +151,47 @@ print(json.dumps([sorted({x(n) for n in names}), sorted(open(m + n).read() for n
       missed: names.length,
     });
     expect(requests['release'] ?? 0).toBe(0);
+  });
+
+  test('is asked for nothing by a second walk: names, missing names, attributes, links and bytes are kept', async () => {
+    const names = Array.from({ length: 50 }, (_, index) => `f${index}`);
+    const mounted = await mountLiteral({
+      root: dir({
+        d: dir(Object.fromEntries(names.map((name) => [name, file(name)]))),
+        l: { kind: 'symlink', target: 'd/f1' },
+      }),
+    });
+    // Not open(): it asks whether the file is a terminal, every time, and no kernel remembers the answer.
+    const walk = `import os, sys, json
+m = sys.argv[1] + "/"
+def read(n):
+    f = os.open(m + n, os.O_RDONLY)
+    try:
+        return os.read(f, 100).decode()
+    finally:
+        os.close(f)
+names = sorted(os.listdir(m + "d"))
+print(json.dumps([names, sum(os.lstat(m + "d/" + n).st_size for n in names), [read("d/" + n) for n in names],
+    os.readlink(m + "l"), read("l"), os.path.exists(m + "none")]))`;
+    const sorted = [...names].sort();
+    const wanted = [sorted, names.join('').length, sorted, 'd/f1', 'f1', false];
+    expect(await python(walk, mounted.mountPoint)).toEqual(wanted);
+    const before = await mounted.requests();
+    expect(await python(walk, mounted.mountPoint)).toEqual(wanted);
+    expect(await mounted.requests()).toEqual(before);
+  });
+
+  test('is served through several descriptors of the device, so that requests do not wait in one line', async () => {
+    const mounted = await mountLiteral({ root: dir({ f: file('x') }) });
+    const open = readdirSync(`/proc/${mounted.pid}/fd`).filter((fd) => {
+      try {
+        return readlinkSync(`/proc/${mounted.pid}/fd/${fd}`) === '/dev/fuse';
+      } catch {
+        return false; // closed meanwhile
+      }
+    });
+    expect(open.length).toBeGreaterThanOrEqual(4);
+    expect(open.length).toBeLessThanOrEqual(16);
   });
 });
 

@@ -1,12 +1,54 @@
 /** What is left of a mount when its server is stopped, cut off or killed: its readers, its watchdog, its place. */
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { readRecords } from '../../src/fuse/mount-records.ts';
 import { dir, file } from '../support/literals.ts';
-import { closeMounts, mountLiteral, mountTable, python, run, whyNoMounts } from '../support/mount-child.ts';
+import {
+  closeMounts,
+  mountLiteral,
+  mountTable,
+  python,
+  run,
+  TRANSPORTS,
+  whyNoMounts,
+} from '../support/mount-child.ts';
 
 const isMounted = (place: string): boolean => mountTable().includes(` ${place} `);
+
+/** Waits for the bytes of `stuck` by read(2) and by a mapping, and says what came in their place. */
+const WAIT = `import errno, json, mmap, os, subprocess, sys
+m = sys.argv[1]
+mapping = "import mmap, os, sys; mmap.mmap(os.open(sys.argv[1], os.O_RDONLY), 0, mmap.MAP_SHARED, mmap.PROT_READ)[0]"
+mapped = subprocess.Popen([sys.executable, "-c", mapping, m + "/stuck"], stderr=subprocess.DEVNULL)
+def go(call):
+    try:
+        return call()
+    except OSError as e:
+        return errno.errorcode[e.errno]
+f = os.open(m + "/other", os.O_RDONLY)
+read = go(lambda: os.read(f, 10))
+print(json.dumps([read, -mapped.wait(), go(lambda: os.listdir(m)), go(lambda: os.read(f, 10))]))`;
+
+describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)('a server that is killed (%s)', (transport) => {
+  afterEach(closeMounts);
+
+  test('frees at once whoever waits for bytes: an error, SIGBUS in a mapping, ENOTCONN from then on (F26, X4)', async () => {
+    const stuck = file('never', { waitFor: '/nowhere', isDeaf: true });
+    const mounted = await mountLiteral({
+      transport,
+      root: dir({ stuck, other: stuck }),
+      // Nothing but its death may end the reads.
+      options: { readTimeoutMs: 0 },
+    });
+    const waiting = python(WAIT, mounted.mountPoint);
+    await expect.poll(async () => (await mounted.requests())['read'], { timeout: 10_000 }).toBe(2);
+    mounted.kill('SIGKILL');
+    const aborted = transport === 'native' ? 'ECONNABORTED' : 'ENOTCONN';
+    expect(await waiting).toEqual([aborted, os.constants.signals.SIGBUS, 'ENOTCONN', 'ENOTCONN']);
+  });
+});
 
 describe.skipIf(whyNoMounts() !== undefined)('a server that is stopped or cut off', () => {
   afterEach(closeMounts);

@@ -237,6 +237,32 @@ export async function mountLiteral(request: MountRequest): Promise<MountChild> {
   return mount;
 }
 
+/** `peel mount -f ARGS... DIR` with a home of its own; resolves when the mount answers. */
+export async function mountCommand(args: readonly string[]): Promise<MountChild> {
+  const folder = temporaryFolder();
+  const place = path.join(folder, 'mnt');
+  for (const name of ['mnt', 'run', 'cache', 'config']) mkdirSync(path.join(folder, name), { mode: 0o700 });
+  const mark = process.env['PEEL_TEST_RUN'];
+  const child = spawn(process.execPath, [path.join(DIST, 'cli/main.js'), 'mount', '-f', ...args, place], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    cwd: '/',
+    env: {
+      PATH: process.env['PATH'],
+      HOME: folder,
+      LC_ALL: 'C',
+      XDG_RUNTIME_DIR: path.join(folder, 'run'),
+      XDG_CACHE_HOME: path.join(folder, 'cache'),
+      XDG_CONFIG_HOME: path.join(folder, 'config'),
+      ...(mark === undefined ? {} : { PEEL_TEST_RUN: mark }),
+    },
+  });
+  const mount = new MountChild(child, folder);
+  open.add(mount);
+  await mount.heard(place);
+  mount.mountPoint = place;
+  return mount;
+}
+
 /** For mounts that must be refused: what the server says, as `CODE message`. */
 export async function refusedMount(request: MountRequest): Promise<string> {
   const mount = startServer(request);
