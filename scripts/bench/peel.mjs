@@ -13,8 +13,12 @@ export class Peel {
   #scratch;
   #env;
 
-  /** @param {import('./scratch.mjs').Scratch} scratch @param {string} cache a name for the folder of its cache */
-  constructor(scratch, cache) {
+  /**
+   * @param {import('./scratch.mjs').Scratch} scratch
+   * @param {string} cache a name for the folder of its cache
+   * @param {NodeJS.ProcessEnv} [env] more, for all that is started
+   */
+  constructor(scratch, cache, env = {}) {
     this.#scratch = scratch;
     this.cacheDir = scratch.path(`cache-${cache}`);
     const runtime = scratch.path('run');
@@ -23,6 +27,7 @@ export class Peel {
       PEEL_CACHE_DIR: this.cacheDir,
       XDG_RUNTIME_DIR: runtime,
       XDG_CONFIG_HOME: scratch.path('config'),
+      ...env,
     };
   }
 

@@ -6,6 +6,7 @@
  *   probe read FILE             the whole file, in reads of 1 MiB
  *   probe random FILE COUNT     COUNT reads of 4 KiB at aligned random offsets, fewer after two seconds
  *   probe mmap FILE COUNT       one byte of COUNT random pages of a private mapping, fewer after two seconds
+ *   probe readers LIST COUNT    reads every file in LIST once, by COUNT threads, and drops the bytes
  *   probe drop FILE             drops the file's own pages from the page cache (what backs a mount keeps its own)
  *
  * Random offsets are a fixed sequence: every contestant reads the same ones.
@@ -13,6 +14,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,15 +98,21 @@ static void run(char **words) {
          WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
-static void stat_all(const char *list, long passes) {
-  uint64_t size, count = 0;
-  int file = open_file(list, &size);
-  char *names = buffer_of(size + 1);
-  for (uint64_t have = 0; have < size;) {
-    ssize_t got = read(file, names + have, size - have);
+/* The names in LIST, one behind the other; `size`: their bytes, the NUL of each included. */
+static char *names_of(const char *list, uint64_t *size) {
+  int file = open_file(list, size);
+  char *names = buffer_of(*size + 1);
+  for (uint64_t have = 0; have < *size;) {
+    ssize_t got = read(file, names + have, *size - have);
     if (got <= 0) fail("reading", list);
     have += (uint64_t)got;
   }
+  return names;
+}
+
+static void stat_all(const char *list, long passes) {
+  uint64_t size, count = 0;
+  char *names = names_of(list, &size);
   printf("{\"passes\":[");
   for (long pass = 0; pass < passes; pass += 1) {
     struct stat status;
@@ -156,6 +165,43 @@ static void map_random(const char *name, long count) {
   printf("{\"seconds\":%.9f,\"count\":%ld,\"sum\":%u}\n", now() - started, at, sum);
 }
 
+static struct {
+  char **names;
+  size_t count;
+  atomic_size_t next;
+  atomic_ullong bytes;
+} shared;
+
+static void *reader(void *none) {
+  char *buffer = buffer_of(BUFFER);
+  uint64_t size;
+  for (size_t at; (at = atomic_fetch_add(&shared.next, 1)) < shared.count;) {
+    int file = open_file(shared.names[at], &size);
+    for (ssize_t got; (got = read(file, buffer, BUFFER)) != 0; atomic_fetch_add(&shared.bytes, (uint64_t)got)) {
+      if (got < 0) fail("reading", shared.names[at]);
+    }
+    close(file);
+  }
+  free(buffer);
+  return none;
+}
+
+static void read_by_many(const char *list, long count) {
+  uint64_t size;
+  char *names = names_of(list, &size);
+  pthread_t *threads = calloc((size_t)count, sizeof *threads);
+  shared.names = calloc(size, sizeof *shared.names); /* no name is shorter than its NUL */
+  if (threads == NULL || shared.names == NULL) fail("allocating", "names and threads");
+  for (char *name = names; name < names + size; name += strlen(name) + 1) shared.names[shared.count++] = name;
+  double started = now();
+  for (long at = 0; at < count; at += 1) {
+    errno = pthread_create(&threads[at], NULL, reader, NULL);
+    if (errno != 0) fail("starting", "a reader");
+  }
+  for (long at = 0; at < count; at += 1) pthread_join(threads[at], NULL);
+  printf("{\"seconds\":%.9f,\"bytes\":%llu}\n", now() - started, (unsigned long long)shared.bytes);
+}
+
 static void drop(const char *name) {
   uint64_t size;
   int file = open_file(name, &size);
@@ -172,9 +218,10 @@ int main(int argc, char **argv) {
   else if (strcmp(what, "drop") == 0) drop(argv[2]);
   else if (strcmp(what, "stat") == 0 && number > 0) stat_all(argv[2], number);
   else if (strcmp(what, "random") == 0 && number > 0) read_random(argv[2], number);
+  else if (strcmp(what, "readers") == 0 && number > 0) read_by_many(argv[2], number);
   else if (strcmp(what, "mmap") == 0 && number > 0) map_random(argv[2], number);
   else {
-    fprintf(stderr, "usage: probe run CMD... | stat LIST PASSES | read FILE | random|mmap FILE COUNT | drop FILE\n");
+    fprintf(stderr, "usage: probe run CMD... | stat LIST PASSES | read FILE | random|mmap FILE COUNT | readers LIST COUNT | drop FILE\n");
     return 2;
   }
   return 0;

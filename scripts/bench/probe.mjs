@@ -16,7 +16,7 @@ export class Probe {
   static async compile(scratch) {
     const program = scratch.path('probe');
     const source = path.join(import.meta.dirname, 'probe.c');
-    await run(scratch, ['cc', '-O2', '-Wall', '-Wextra', '-o', program, source]);
+    await run(scratch, ['cc', '-O2', '-pthread', '-Wall', '-Wextra', '-o', program, source]);
     return new Probe(scratch, program);
   }
 
@@ -57,6 +57,14 @@ export class Probe {
   /** @returns {Promise<{seconds: number, count: number}>} */
   mmap(file, count) {
     return this.#call(['mmap', file, count]);
+  }
+
+  /**
+   * Reads every file in `list` once, by `count` threads.
+   * @returns {Promise<{seconds: number, bytes: number}>}
+   */
+  readers(folder, list, count) {
+    return this.#call(['readers', list, count], { cwd: folder });
   }
 
   drop(file) {

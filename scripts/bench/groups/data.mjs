@@ -1,8 +1,10 @@
-// Group `data`: file content that is in peel's cache, through the mount, with the kernel's page cache empty and full.
+// Group `data`: file content that is in peel's cache, through the mount, with the kernel's page cache empty and full;
+// and content that is in no cache.
 import path from 'node:path';
 import { checkSameTree, openBackings } from '../backings.mjs';
 import { columnTable, ratioOf } from '../columns.mjs';
 import { largeFileImage } from '../images.mjs';
+import { measureMisses } from '../misses.mjs';
 import { dropKernelCaches } from '../probe.mjs';
 import { absence } from '../stargz.mjs';
 import { interleaved } from '../statistics.mjs';
@@ -35,12 +37,13 @@ export async function measureData(context) {
   const large = await measureImage(context, await largeFileImage(scratch), (backing) =>
     largeFile(scratch, probe, backing),
   );
+  const misses = await measureMisses(context);
   const [ext4] = small.names;
   const peel = context.columns[0]?.name;
   return {
-    title: 'Data: small files, one large file',
+    title: 'Data: small files, one large file, misses',
     intro: [
-      'Everything is in the cache of peel and of the stargz snapshotter: one `tar` of the mount ran before. Cold: after `sync` and `drop_caches`, so the disk is read, cache files too. Backing warm: the pages of the mounted file are dropped and those of the cache file behind it are not; the two file systems of the kernel have one copy of a page and show what they do warm; random reads and pages are measured in this state. Warm: the same again at once. In brackets: beside the first column.',
+      'In the first two tables everything is in the cache of peel and of the stargz snapshotter: one `tar` of the mount ran before. Cold: after `sync` and `drop_caches`, so the disk is read, cache files too. Backing warm: the pages of the mounted file are dropped and those of the cache file behind it are not; the two file systems of the kernel have one copy of a page and show what they do warm; random reads and pages are measured in this state. Warm: the same again at once. In brackets: beside the first column. In the third, the image is in a registry on loopback, its index at hand and none of its bytes; the delay of the event loop is what a timer of 1 ms came late in the server.',
     ],
     tables: [
       {
@@ -53,6 +56,7 @@ export async function measureData(context) {
         title: 'One file of 1 GiB',
         ...plotted(large, LARGE_JOBS, 'One file of 1 GiB: longer is faster'),
       },
+      misses.table,
     ],
     bars: [
       {
@@ -69,6 +73,7 @@ export async function measureData(context) {
         got: ratioOf(large.rounds, name, ext4, 'readBacking'),
         unit: 'x',
       })),
+      ...misses.bars,
     ],
     notes: absence(stargzMissing),
   };
