@@ -6,7 +6,7 @@
  *   HUP        -> credentials are read again        USR1 -> statistics go to the log
  */
 import { isPeelError, PeelError } from '../errors.ts';
-import { log } from '../log.ts';
+import { log, prepareLog } from '../log.ts';
 
 export interface Served {
   readonly mountPoint: string;
@@ -34,6 +34,7 @@ export interface ServeOptions {
 
 /** Resolves when the mount is gone, or at once after the second TERM or INT: the caller then ends the process. */
 export async function serve(served: Served, options: ServeOptions): Promise<void> {
+  prepareLog();
   let force: () => void = () => undefined;
   const forced = new Promise<void>((resolve) => {
     force = resolve;

@@ -1,14 +1,15 @@
-/** From the name of an image to where it comes from. The one place that knows all kinds of sources. */
+/**
+ * From the name of an image to where it comes from. The one place that knows all kinds of sources. The client of
+ * registries and the reader of archives are loaded for an image that needs them: it takes as long as answering.
+ */
 import { stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { PeelError, systemCodeOf } from '../errors.ts';
 import { formatImageName, type ImageName, type Selection } from '../reference/transport.ts';
-import { openArchiveSource } from './archive/open-archive-source.ts';
 import { openFolder } from './layout/folder.ts';
 import { LayoutSource } from './layout/layout-source.ts';
 import type { RegistryOptions } from './registry/options.ts';
-import { openRegistry } from './registry/registry-source.ts';
 import type { ImageSource } from './source.ts';
 
 export interface SourceOptions {
@@ -29,13 +30,13 @@ export async function openSource(
 ): Promise<ImageSource> {
   switch (name.transport) {
     case 'docker':
-      return openRegistry(name.reference, options.registry);
+      return (await import('./registry/registry-source.ts')).openRegistry(name.reference, options.registry);
     case 'oci':
       return openLayout(name.path, formatImageName(name), name.selection);
     case 'oci-archive':
     case 'docker-archive':
       await expectFile(name.path);
-      return openArchiveSource(name.path, name.transport, name.selection, signal);
+      return openArchive(name.path, name.transport, name.selection, signal);
     case 'path':
       return openPath(expandHome(name.path, options.home), signal);
     default:
@@ -46,7 +47,17 @@ export async function openSource(
 async function openPath(file: string, signal: AbortSignal | undefined): Promise<ImageSource> {
   return (await kindOf(file)) === 'folder'
     ? openLayout(file, `oci:${file}`, undefined)
-    : openArchiveSource(file, undefined, undefined, signal);
+    : openArchive(file, undefined, undefined, signal);
+}
+
+async function openArchive(
+  file: string,
+  transport: 'oci-archive' | 'docker-archive' | undefined,
+  selection: Selection | undefined,
+  signal: AbortSignal | undefined,
+): Promise<ImageSource> {
+  const { openArchiveSource } = await import('./archive/open-archive-source.ts');
+  return openArchiveSource(file, transport, selection, signal);
 }
 
 async function openLayout(

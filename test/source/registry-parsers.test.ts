@@ -276,8 +276,8 @@ describe('parseHosts', () => {
   const parse = (text: string, registry = 'docker.io') =>
     parseHosts(text, '/etc/certs.d/docker.io/hosts.toml', registry, { env: {} });
 
-  test('mirrors come in their order, the registry last, and only mirrors get ns= (E213, E214)', () => {
-    const hosts = parse(`
+  test('mirrors come in their order, the registry last, and only mirrors get ns= (E213, E214)', async () => {
+    const hosts = await parse(`
       server = "https://registry-1.docker.io"
       [host."https://mirror.example:5000"]
         capabilities = ["pull"]
@@ -313,8 +313,8 @@ describe('parseHosts', () => {
     expect(hosts[3]).toMatchObject({ name: 'docker.io', skipVerify: false, headers: {}, clientFiles: [] });
   });
 
-  test('without a server the registry itself is last', () => {
-    const hosts = parse('[host."m.example"]', 'quay.io');
+  test('without a server the registry itself is last', async () => {
+    const hosts = await parse('[host."m.example"]', 'quay.io');
     expect(hosts.map(({ address }) => address)).toEqual(['m.example', 'quay.io']);
   });
 
@@ -333,10 +333,10 @@ describe('parseHosts', () => {
     ['a header that breaks lines', '[host."https://x"]\n[host."https://x".header]\na = "b\\r\\nc: d"'],
     ['a header of the exchange', '[host."https://x"]\n[host."https://x".header]\nhost = "y"'],
     ['too many hosts', Array.from({ length: 20 }, (_, index) => `[host."https://x${index}"]`).join('\n')],
-  ])('%s is ERR_USAGE naming the file', (_name, text) => {
+  ])('%s is ERR_USAGE naming the file', async (_name, text) => {
     let caught: unknown;
     try {
-      parse(text);
+      await parse(text);
     } catch (error) {
       caught = error;
     }

@@ -14,13 +14,14 @@
 import { lookup as systemLookup } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import { createSecureContext, rootCertificates, type SecureContextOptions } from 'node:tls';
-import { buildConnector } from 'undici';
+import type { buildConnector as UndiciConnector } from 'undici';
 import { PeelError, systemCodeOf } from '../../errors.ts';
 import { type AddressKind, addressKind } from './address-kind.ts';
 import { type HostConfig, namesHost } from './host-config.ts';
 import type { RegistryOptions } from './options.ts';
 import { openSmallFile } from './small-file.ts';
 import { TransportFailure } from './transport-failure.ts';
+import { buildConnector } from './undici-parts.ts';
 
 /** The kinds of address at which one registry host was reached. */
 export class ReachedKinds {
@@ -48,7 +49,7 @@ export async function connectorToNamed(
   options: RegistryOptions,
   connectMs: number,
   reached: ReachedKinds,
-): Promise<buildConnector.connector> {
+): Promise<UndiciConnector.connector> {
   const client = await Promise.all(
     host.clientFiles.map(async ({ certificate, key }) => ({
       cert: await readPem(certificate),
@@ -80,7 +81,7 @@ export async function connectorToForeign(
   options: RegistryOptions,
   connectMs: number,
   reached: ReachedKinds,
-): Promise<buildConnector.connector> {
+): Promise<UndiciConnector.connector> {
   const socket = { timeout: connectMs, lookup: guardedLookup(options.lookup ?? systemLookup, reached) };
   const trust = { ca: await authoritiesOf(options, []) };
   const verifying = connectorOf(socket, trust);
@@ -108,9 +109,9 @@ interface SocketOptions {
 }
 
 /** Certificates are parsed once, with the first connection that speaks TLS: it takes as long as some requests. */
-function connectorOf(socket: SocketOptions, trust: SecureContextOptions): buildConnector.connector {
+function connectorOf(socket: SocketOptions, trust: SecureContextOptions): UndiciConnector.connector {
   const plain = buildConnector({ timeout: socket.timeout, lookup: socket.lookup });
-  let secure: buildConnector.connector | undefined;
+  let secure: UndiciConnector.connector | undefined;
   return (target, callback) => {
     if (target.protocol !== 'https:') {
       plain(target, callback);

@@ -4,7 +4,7 @@
  * Each registry host has two pools of connections: one to itself, with its certificates, and one to the hosts
  * that it names, without them and under the address rule of connect.ts.
  */
-import { Agent, type Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import { PeelError } from '../../errors.ts';
 import { log } from '../../log.ts';
 import { connectorToForeign, connectorToNamed, ReachedKinds } from './connect.ts';
@@ -21,6 +21,7 @@ import {
 } from './options.ts';
 import type { Secrets } from './server-text.ts';
 import { asTransportFailure, TransportFailure } from './transport-failure.ts';
+import { Agent, requestOf, type UndiciAgent } from './undici-parts.ts';
 
 /** What a source has asked so far. */
 export interface Counters {
@@ -182,8 +183,8 @@ function stalled(arrived: number, stallMs: number): TransportFailure {
 }
 
 interface Pools {
-  readonly named: Agent;
-  readonly foreign: Agent;
+  readonly named: UndiciAgent;
+  readonly foreign: UndiciAgent;
 }
 
 export class Exchanger {
@@ -233,7 +234,7 @@ export class Exchanger {
         });
       });
       this.#counters.requests += 1;
-      const data = await (isForeign ? pools.foreign : pools.named).request({
+      const data = await requestOf(isForeign ? pools.foreign : pools.named, {
         origin: request.url.origin,
         path: `${request.url.pathname}${request.url.search}`,
         method: request.method,

@@ -13,7 +13,6 @@
  *       x-team = "a"
  */
 import path from 'node:path';
-import { parse } from 'smol-toml';
 import { isPeelError, PeelError } from '../../errors.ts';
 import { isRecord } from '../is-record.ts';
 import { isLoopbackHost } from './address-kind.ts';
@@ -40,7 +39,7 @@ export async function readHosts(registry: string, options: RegistryOptions): Pro
         throw error;
       });
       if (text !== undefined) {
-        return parseHosts(text, file, registry, options);
+        return await parseHosts(text, file, registry, options);
       }
     }
   }
@@ -84,12 +83,14 @@ function upstreamHost(registry: string, options: RegistryOptions): HostConfig {
   };
 }
 
-export function parseHosts(
+export async function parseHosts(
   text: string,
   file: string,
   registry: string,
   options: RegistryOptions,
-): HostConfig[] {
+): Promise<HostConfig[]> {
+  // Most hosts have no such file.
+  const { parse } = await import('smol-toml');
   let document: Record<string, unknown>;
   try {
     document = parse(text);
