@@ -19,6 +19,7 @@ const FORMATS = ['estargz', 'zstd-chunked'] as const;
 const MEMBERS = [
   member('etc', { type: 'dir' }),
   member('etc/secret', { content: Buffer.from('right\n') }),
+  member('etc/empty'),
   member('etc/big', { content: madeBytes(300_000, 3) }),
 ];
 
@@ -57,13 +58,26 @@ function layoutOf(name: string, layer: ChunkedLayer): string {
   return `oci:${folder}`;
 }
 
+/** A layer of the same size with another secret: which one comes out as long depends on the compression. */
+function lieLike(good: ChunkedLayer): ChunkedLayer {
+  const format = good.mediaType.endsWith('zstd') ? 'zstd-chunked' : 'estargz';
+  for (let attempt = 100; attempt < 1000; attempt += 1) {
+    const members = MEMBERS.map((each) =>
+      each.name === 'etc/secret' ? { ...each, content: Buffer.from(`wrong ${attempt}`) } : each,
+    );
+    const lie = chunkedLayer(members, { format });
+    if (lie.blob.length === good.blob.length) return lie;
+  }
+  throw new Error('no lie is as long as the truth');
+}
+
 describe.each(FORMATS)('an image of %s layers', (format) => {
   test('is read by the index that it brings (class B), also by the next process', async () => {
     const image = layoutOf('image', chunkedLayer(MEMBERS, { format }));
     const lazyBy = format === 'estargz' ? 'chunks (eStargz)' : 'chunks (zstd:chunked)';
     expect(await layerRows(image)).toEqual([{ isIndexed: false, lazyBy, verificationClass: 'B' }]);
     for (let process = 0; process < 2; process += 1) {
-      expect(await out('ls', '-A', image, '/etc')).toBe('big\nsecret\n');
+      expect(await out('ls', '-A', image, '/etc')).toBe('big\nempty\nsecret\n');
       expect(await out('cat', image, '/etc/secret')).toBe('right\n');
       expect(await out('cat', image, '/etc/big')).toBe(madeBytes(300_000, 3).toString('latin1'));
     }
@@ -86,7 +100,7 @@ describe.each(FORMATS)('an image of %s layers', (format) => {
     );
     const image = layoutOf('image', { ...good, annotations });
     const { status, stdout, stderr } = await user.run(['ls', '-A', image, '/etc']);
-    expect([status, stdout.toString()]).toEqual([0, 'big\nsecret\n']);
+    expect([status, stdout.toString()]).toEqual([0, 'big\nempty\nsecret\n']);
     expect(stderr).toMatch(/index that it brings cannot be used: .* the manifest says sha256:0000/);
     expect(await out('cat', image, '/etc/secret')).toBe('right\n');
     expect((await layerRows(image))[0]?.verificationClass).toBe('A');
@@ -94,24 +108,16 @@ describe.each(FORMATS)('an image of %s layers', (format) => {
 
   test('whose index lies is believed for this manifest, and for no other image with the same layer (P3)', async () => {
     const good = chunkedLayer(MEMBERS, { format });
-    const lie = chunkedLayer(
-      [
-        ...MEMBERS.slice(0, 1),
-        member('etc/secret', { content: Buffer.from('wrong\n') }),
-        ...MEMBERS.slice(2),
-      ],
-      { format },
-    );
-    expect(lie.blob.length).toBe(good.blob.length);
+    const lie = lieLike(good);
     // A registry of the liar's: it says that the blob is the good one, and gives another.
     const liar = path.join(user.work, 'liar');
     const [layer] = writeLayout(liar, { layers: [{ ...good, annotations: lie.annotations }] }).layers;
     writeFileSync(blobFile(liar, layer?.digest ?? ''), lie.blob);
-    expect(await out('cat', `oci:${liar}`, '/etc/secret')).toBe('wrong\n');
+    expect(await out('cat', `oci:${liar}`, '/etc/secret')).toMatch(/^wrong/);
 
     const honest = layoutOf('honest', good);
     expect(await out('cat', honest, '/etc/secret')).toBe('right\n');
-    expect(await out('ls', '-A', honest, '/etc')).toBe('big\nsecret\n');
+    expect(await out('ls', '-A', honest, '/etc')).toBe('big\nempty\nsecret\n');
     // Also where the honest manifest says nothing of an index.
     const plain = layoutOf('plain', { ...good, annotations: {} });
     expect(await out('cat', plain, '/etc/secret')).toBe('right\n');
@@ -140,7 +146,7 @@ describe.each(FORMATS)('an image of %s layers', (format) => {
     };
     const bad = layoutOf('bad', { ...good, annotations: stargz });
     const { stdout } = await user.run(['ls', '-RA', bad]);
-    expect(stdout.toString()).toBe('/:\netc\n\n/etc:\nbig\nsecret\n');
+    expect(stdout.toString()).toBe('/:\netc\n\n/etc:\nbig\nempty\nsecret\n');
     if (format === 'estargz') expect(await out('ls', '-RA', layoutOf('good', good))).toBe(stdout.toString());
   });
 
@@ -156,7 +162,7 @@ describe.each(FORMATS)('an image of %s layers', (format) => {
 
   test('whose stored index was lost opens again, the tree still being there', async () => {
     const image = layoutOf('image', chunkedLayer(MEMBERS, { format }));
-    expect(await out('ls', '-A', image, '/etc')).toBe('big\nsecret\n');
+    expect(await out('ls', '-A', image, '/etc')).toBe('big\nempty\nsecret\n');
     const layers = path.join(user.cacheDir, 'v1', 'layers', 'sha256');
     for (const name of readdirSync(layers)) rmSync(path.join(layers, name), { recursive: true });
     expect(await out('cat', image, '/etc/secret')).toBe('right\n');

@@ -1,5 +1,8 @@
 /** Indexes that layers bring: where they are found, what proves them, what they may say (FORMATS E117 to E138). */
 import { describe, expect, test } from 'vitest';
+import { decodeToc } from '../../src/layer/decode-toc.ts';
+import { encodeToc, sealToc } from '../../src/layer/encode-toc.ts';
+import type { Toc } from '../../src/layer/toc.ts';
 import { UnusableIndex } from '../../src/layer/unusable-index.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';
 import type { ByteString } from '../../src/units.ts';
@@ -62,6 +65,9 @@ describe.each(FORMATS)('the index of %s', (format) => {
     expect([...(entryOf('etc/capable')?.xattrs ?? [])]).toEqual([
       ['security.capability', Buffer.from([1, 0, 0, 2])],
     ]);
+    // What is stored of it is the same.
+    const sealed = sealToc(toc as Toc, Buffer.alloc(0));
+    expect(decodeToc(encodeToc(sealed))).toEqual(sealed);
     const contents = await contentsOf(layer);
     for (const { name, type, content = Buffer.alloc(0) } of MEMBERS) {
       if (type === 'file') expect(contents.get(name)?.equals(content), name).toBe(true);
@@ -290,6 +296,10 @@ const BAD_TOCS: Readonly<Record<string, (toc: TocJson) => unknown>> = {
     const offsets = [entries[2]?.['offset'], entries[3]?.['offset']];
     Object.assign(entries[2] ?? {}, { offset: offsets[1] });
     Object.assign(entries[3] ?? {}, { offset: offsets[0] });
+  },
+  'files in another order': ({ entries }) => {
+    const small = entries.splice(1, 1);
+    return { version: 1, entries: [...entries, ...small] };
   },
   'an inner offset of 2^40': big1({ innerOffset: 2 ** 40 }),
   'a negative inner offset': big1({ innerOffset: -5 }),

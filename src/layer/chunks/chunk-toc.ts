@@ -6,7 +6,7 @@ import type { Compression } from '../../native.ts';
 import { type Digest, uncompressed } from '../../units.ts';
 import type { OwnIndexFormat } from '../own-index.ts';
 import { ownIndexKey } from '../own-index.ts';
-import type { Entry, SparsePiece, Toc } from '../toc.ts';
+import type { Entry, Span, SparsePiece, Toc } from '../toc.ts';
 import { UnusableIndex } from '../unusable-index.ts';
 import { type Chunk, type ChunkEntry, parseChunkEntry } from './chunk-entry.ts';
 import { jsonEntries } from './json-entries.ts';
@@ -46,7 +46,7 @@ export function tocOfChunks(json: Buffer, layer: ChunkedLayer): Toc {
     files.push(file);
   }
   const { checkpoints, spans, gaps, uncompressedSize } = placeChunks(chunks, layer.size);
-  const startOf = (chunk: StoredChunk): number => spans[chunk.span]?.start ?? 0;
+  const starts = startsOf(files, spans);
   return {
     digest: layer.digest,
     diffID: undefined,
@@ -61,7 +61,7 @@ export function tocOfChunks(json: Buffer, layer: ChunkedLayer): Toc {
     },
     checkpoints,
     spans,
-    entries: files.map((file) => entryOf(file, startOf)),
+    entries: files.map((file, index) => entryOf(file, starts[index] ?? 0)),
     warnings: [],
   };
 }
@@ -130,13 +130,25 @@ function addPiece(pieces: SparsePiece[], offset: number, length: number): void {
   pieces.push({ offset, length });
 }
 
-function entryOf({ entry, stored, pieces }: FileParts, startOf: (chunk: StoredChunk) => number): Entry {
-  const [first] = stored;
-  stored.forEach((chunk, index) => {
-    if (first === undefined || chunk.span !== first.span + index) {
-      throw new UnusableIndex('the chunks of a file do not follow each other in the blob');
+/**
+ * Where the content of each entry begins; of one without content, where the one before ends. They rise, as the stored
+ * form wants them: entries stand in the order of the blob, as whoever writes one in a single go has them.
+ */
+function startsOf(files: readonly FileParts[], spans: readonly Span[]): number[] {
+  let next = 0;
+  return files.map(({ stored }) => {
+    const [first] = stored;
+    const start = spans[first?.span ?? next]?.start ?? spans.at(-1)?.end ?? 0;
+    for (const { span } of stored) {
+      if (span !== next)
+        throw new UnusableIndex('files, or chunks of one, stand in another order than in the blob');
+      next += 1;
     }
+    return start;
   });
+}
+
+function entryOf({ entry, pieces }: FileParts, start: number): Entry {
   const [piece] = pieces;
   const isWhole = entry.size === 0 || (pieces.length === 1 && piece?.length === entry.size);
   return {
@@ -151,7 +163,7 @@ function entryOf({ entry, stored, pieces }: FileParts, startOf: (chunk: StoredCh
     target: entry.target,
     rdev: entry.rdev,
     xattrs: entry.xattrs,
-    dataOffset: uncompressed(first === undefined ? 0 : startOf(first)),
+    dataOffset: uncompressed(entry.type === 'file' ? start : 0),
     sparse: entry.type !== 'file' || isWhole ? undefined : pieces,
   };
 }
