@@ -14,6 +14,8 @@ constexpr size_t kLaneCapacity = 4 << 20;
 // A Run hands over after this much: a bomb of frames must not pile up, and other work wants the pool.
 constexpr size_t kBatchWeight = 4 << 20;
 constexpr uint64_t kOutputPerRun = 64 << 20;
+// The same where the output is kept for JavaScript: what is copied there in one go must not hold it up.
+constexpr uint64_t kKeptPerRun = 2 << 20;
 
 // A compression that is not read here, told apart from a broken tar.
 const char* ForeignCompression(const uint8_t* head, size_t length) {
@@ -84,9 +86,10 @@ Status Scanner::Run(bool last, Progress& progress) {
   progress = Progress::kNeedInput;
   if (!Sniff(last)) return Status::Ok();
   const uint64_t begin = builder_->uncompressed_size();
+  const uint64_t most = keeps_tar_ ? kKeptPerRun : kOutputPerRun;
   while (!chunks_.empty()) {
     if (cancelled_.load(std::memory_order_relaxed)) return Status::Of(Fault::kClosed, "the scanner was closed");
-    if (framer_.batch().Weight() >= kBatchWeight || builder_->uncompressed_size() - begin >= kOutputPerRun) {
+    if (framer_.batch().Weight() >= kBatchWeight || builder_->uncompressed_size() - begin >= most) {
       progress = Progress::kMore;
       return Status::Ok();
     }
@@ -118,6 +121,7 @@ Status Scanner::Step(Chunk& chunk, bool& wants_input) {
 
   const Input made{output, produced};
   Status status = builder_->Advance(*stream_, slab_, made);
+  if (status.ok() && produced > 0 && keeps_tar_) Keep(made);
   if (status.ok() && produced > 0) status = Emit(made);
   if (status.ok() && event == Event::kMemberStart) status = builder_->OnMemberStart(*stream_);
   if (status.ok() && event == Event::kBlockBoundary) status = builder_->OnBlockBoundary(*stream_);
@@ -128,6 +132,20 @@ Status Scanner::Emit(Input output) {
   digest_lane_.Push(output.left,
                     [digests = digests_, slab = slab_, output] { digests->tar.Update(output.next, output.left); });
   return NameForeign(framer_.Feed(output.next, output.left));
+}
+
+// Pieces that lie beside each other become one: their number must not depend on how small the steps are.
+void Scanner::Keep(Input output) {
+  if (kept_.pieces.empty()) kept_.start = builder_->uncompressed_size() - output.left;
+  kept_.length += output.left;
+  if (!kept_.pieces.empty()) {
+    auto& [slab, last] = kept_.pieces.back();
+    if (slab == slab_ && last.next + last.left == output.next) {
+      last.left += output.left;
+      return;
+    }
+  }
+  kept_.pieces.push_back({slab_, output});
 }
 
 // What is no tar at its first byte may be a layer in a compression that is not read.

@@ -5,8 +5,8 @@
 //              ╰──────────────────────────┴────► lane 2: sha256 of each span, packing of windows
 //
 // Ownership: owns everything below it. Threads: Append and Run from one thread at a time, Cancel from any.
-// Memory: two lanes' backlog, one batch of frames, the index; nothing is allocated by a declared size.
-// Errors: Status with offsets; after one, only Hash, TakeDigest and the destructor may be called.
+// Memory: two lanes' backlog, one batch of frames and of kept bytes, the index; nothing is allocated by a declared
+// size. Errors: Status with offsets; after one, only Hash, TakeDigest and the destructor may be called.
 #pragma once
 
 #include <atomic>
@@ -50,6 +50,13 @@ enum class Progress : uint8_t {
   kDone,       // only after the last byte: the result is complete
 };
 
+// Bytes of the tar, back to back, in slabs that the lanes still share.
+struct TarBytes {
+  uint64_t start = 0;
+  uint64_t length = 0;
+  std::vector<std::pair<SlabRef, Input>> pieces;
+};
+
 class Scanner {
  public:
   explicit Scanner(const ScanOptions& options);
@@ -59,6 +66,9 @@ class Scanner {
   // Works until the input is used up or a batch is full. `last`: no more input comes.
   Status Run(bool last, Progress& progress);
   FrameBatch TakeBatch() { return framer_.TakeBatch(); }
+  // Whether the next Run keeps the bytes of the tar that it makes; it then hands over after a few MiB of them.
+  void KeepTar(bool keep) { keeps_tar_ = keep; }
+  TarBytes TakeTar() { return std::exchange(kept_, TarBytes{}); }
   ScanResult TakeResult() { return std::move(result_); }
   // The next bytes of a blob that is not scanned any further: a layer that does not decompress is either broken
   // or not the layer, and only the digest of all its bytes tells which.
@@ -82,6 +92,7 @@ class Scanner {
   bool Sniff(bool last);
   Status Step(Chunk& chunk, bool& wants_input);
   Status Emit(Input output);
+  void Keep(Input output);
   Status NameForeign(Status status) const;
   Status Finish();
   Status Place(Status status) const;
@@ -99,6 +110,8 @@ class Scanner {
   std::unique_ptr<IndexBuilder> builder_;
   SlabRef slab_;
   Output room_;
+  bool keeps_tar_ = false;
+  TarBytes kept_;
   ScanResult result_;
   // Last: their threads end before what the tasks refer to goes away.
   Lane digest_lane_;

@@ -1,4 +1,4 @@
-// Scanner for JavaScript: createScanner, writeScanner, hashScanner, closeScanner.
+// Scanner for JavaScript: createScanner, keepTar, writeScanner, hashScanner, closeScanner.
 //
 // Ownership: the JavaScript object and a running job share the scanner; close() drops the object's part.
 // Threads: one job at a time, enforced here.
@@ -20,6 +20,7 @@ struct ScannerHandle {
   std::shared_ptr<Scanner> scanner;  // nullptr after close() or the result
   bool busy = false;
   bool failed = false;  // hashes only
+  bool keeps_tar = false;
 };
 
 napi_value FramesOf(napi_env env, const FrameBatch& batch) {
@@ -42,6 +43,19 @@ napi_value FramesOf(napi_env env, const FrameBatch& batch) {
   }
   if (!SetProperty(env, result, "table", table) || !SetProperty(env, result, "bytes", bytes)) return nullptr;
   return result;
+}
+
+// One copy, into memory of JavaScript.
+napi_value BytesOf(napi_env env, const TarBytes& tar) {
+  napi_value buffer = nullptr;
+  void* data = nullptr;
+  if (napi_create_buffer(env, tar.length, &data, &buffer) != napi_ok) return nullptr;
+  auto* to = static_cast<uint8_t*>(data);
+  for (const auto& [slab, piece] : tar.pieces) {
+    memcpy(to, piece.next, piece.left);
+    to += piece.left;
+  }
+  return buffer;
 }
 
 template <typename List, typename Get>
@@ -90,15 +104,22 @@ napi_value ResultOf(napi_env env, const ScanResult& scan) {
 class ScanJob final : public Job {
  public:
   ScanJob(std::shared_ptr<ScannerHandle> handle, SlabRef slab, size_t length, bool last)
-      : handle_(std::move(handle)), scanner_(handle_->scanner), slab_(std::move(slab)), length_(length), last_(last) {
+      : handle_(std::move(handle)),
+        scanner_(handle_->scanner),
+        slab_(std::move(slab)),
+        length_(length),
+        last_(last),
+        keeps_tar_(handle_->keeps_tar) {
     handle_->busy = true;
   }
 
   Status Run() override {
     if (slab_ != nullptr) scanner_->Append(std::move(slab_), length_);
+    scanner_->KeepTar(keeps_tar_);
     Status status = scanner_->Run(last_, progress_);
     if (!status.ok()) return status;
     batch_ = scanner_->TakeBatch();
+    tar_ = scanner_->TakeTar();
     if (progress_ == Progress::kDone) result_ = scanner_->TakeResult();
     failed_ = false;
     return status;
@@ -120,6 +141,10 @@ class ScanJob final : public Job {
         !SetProperty(env, value, "more", more)) {
       return nullptr;
     }
+    if (keeps_tar_ && (!SetProperty(env, value, "tarStart", NumberOf(env, static_cast<double>(tar_.start))) ||
+                       !SetProperty(env, value, "tar", BytesOf(env, tar_)))) {
+      return nullptr;
+    }
     if (progress_ == Progress::kDone && !SetProperty(env, value, "result", ResultOf(env, result_))) return nullptr;
     return value;
   }
@@ -130,9 +155,11 @@ class ScanJob final : public Job {
   SlabRef slab_;
   size_t length_;
   bool last_;
+  bool keeps_tar_;
   bool failed_ = true;
   Progress progress_ = Progress::kNeedInput;
   FrameBatch batch_;
+  TarBytes tar_;
   ScanResult result_;
 };
 
@@ -219,7 +246,17 @@ napi_value StartOn(napi_env env, napi_callback_info info) {
   }
 }
 
-// writeScanner(scanner, bytes, last): {table, bytes, more, result?}
+// keepTar(scanner, keep): whether the writes from now on give the bytes of the tar that they make
+napi_value KeepTar(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  if (!Arguments(env, info, arguments)) return nullptr;
+  std::shared_ptr<ScannerHandle> handle = Handle<ScannerHandle>::Get(env, arguments[0]);
+  if (handle == nullptr) return nullptr;
+  if (napi_get_value_bool(env, arguments[1], &handle->keeps_tar) != napi_ok) return ThrowType(env, "not a boolean");
+  return nullptr;
+}
+
+// writeScanner(scanner, bytes, last): {table, bytes, more, tarStart?, tar?, result?}
 napi_value WriteScanner(napi_env env, napi_callback_info info) {
   return StartOn<ScanJob>(env, info);
 }
@@ -242,7 +279,7 @@ napi_value CloseScanner(napi_env env, napi_callback_info info) {
 }  // namespace
 
 bool AddScanner(napi_env env, napi_value exports) {
-  return SetFunction(env, exports, "createScanner", CreateScanner) &&
+  return SetFunction(env, exports, "createScanner", CreateScanner) && SetFunction(env, exports, "keepTar", KeepTar) &&
          SetFunction(env, exports, "writeScanner", WriteScanner) &&
          SetFunction(env, exports, "hashScanner", HashScanner) &&
          SetFunction(env, exports, "closeScanner", CloseScanner);

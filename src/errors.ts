@@ -36,6 +36,8 @@ export const EXIT_STATUS_OF = {
   ERR_DOCUMENT_INVALID: 1,
   /** A layer whose compression, tar framing or headers are broken; facts name layer and offset. */
   ERR_LAYER_INVALID: 1,
+  /** A file that was given out while its layer was read has a later entry in the same layer: that one is the image's. */
+  ERR_ENTRY_REPLACED: 1,
   /** A cap on size, depth or count was passed. */
   ERR_LIMIT_EXCEEDED: 1,
   /** Valid, but not something that peel can read. */

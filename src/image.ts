@@ -14,6 +14,7 @@ import path from 'node:path';
 import { CacheDir, type CacheLimits, openCacheDir } from './blob/cache-dir.ts';
 import { isPeelError } from './errors.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
+import { type FindFileParts, type Found, findInImage, findInLayer, type Verify } from './image/find-file.ts';
 import { ImageRecords } from './image/image-records.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
@@ -31,9 +32,6 @@ import { mergeLayers } from './tree/merge.ts';
 import type { Node, Tree } from './tree/node.ts';
 import { type StoredTree, TreeStore, treeKey } from './tree/stored-tree.ts';
 import { type ByteString, type Digest, uncompressed } from './units.ts';
-
-/** Compressed bytes of layers that are read before it is known that they are needed. */
-const MAX_SPECULATIVE_BYTES = 4 * 1024 * 1024;
 
 export interface OpenImageOptions {
   /** undefined: this host's. */
@@ -125,6 +123,7 @@ export class Image {
   readonly #treeStore: TreeStore;
   #loadedTree: Promise<StoredTree | undefined> | undefined;
   #tree: Promise<StoredTree> | undefined;
+  readonly #findParts: FindFileParts;
 
   constructor(source: ImageSource, resolved: ResolvedImage, cache: CacheDir, options: OpenImageOptions) {
     this.name = source.name;
@@ -151,6 +150,13 @@ export class Image {
       signal: options.signal,
     });
     this.#treeStore = new TreeStore(cache.treesDir);
+    this.#findParts = {
+      name: this.name,
+      layers: this.#opened,
+      sizes: this.layers.map(({ descriptor }) => descriptor.size),
+      isIndexed: async () => (await this.#loadTree()) !== undefined,
+      filesystem: (layer) => (layer === undefined ? this.filesystem() : this.layerFilesystem(layer)),
+    };
   }
 
   get platform(): Platform {
@@ -204,11 +210,16 @@ export class Image {
   }
 
   /**
-   * A file system in which `name`, links followed, is what the whole image has there; it may know of nothing
-   * else. Where the image is not indexed yet, layers are read from the top until the answer is certain.
+   * What the image has at a path, links followed. Where it is not indexed yet, layers are read from the top until the
+   * answer is certain; `progressive`: and a file is read while its layer passes.
    */
-  async filesystemFor(name: ByteString): Promise<FileSystem> {
-    return (await this.#upperFilesystemFor(name)) ?? this.filesystem();
+  find(name: ByteString, verify: Verify): Promise<Found> {
+    return findInImage(this.#findParts, name, verify);
+  }
+
+  /** The same of one layer alone, as if the image had no other (0 = lowest). */
+  findInLayer(layer: number, name: ByteString, verify: Verify): Promise<Found> {
+    return findInLayer(this.#findParts, layer, name, verify);
   }
 
   /** One layer alone, as if the image had no other (0 = lowest). */
@@ -254,33 +265,6 @@ export class Image {
     await this.#cache.close();
   }
 
-  async #upperFilesystemFor(name: ByteString): Promise<FileSystem | undefined> {
-    if ((await this.#loadTree()) !== undefined) return undefined;
-    const known = upperTrees({
-      count: this.layers.length,
-      entries: async (layer) => {
-        this.#startIndexing(layer);
-        return (await this.layerToc(layer)).entries;
-      },
-      isAtHand: (layer) => this.#opened.isKnown(layer),
-    });
-    for await (const { tree } of known) {
-      const filesystem = this.#filesystemOver(tree);
-      if (resolves(filesystem, name)) return filesystem;
-    }
-    return undefined;
-  }
-
-  /** Layer `highest` and, as long as that is little, those below: the answer may lie in the first. */
-  #startIndexing(highest: number): void {
-    let bytes = 0;
-    for (let layer = highest; layer >= 0; layer -= 1) {
-      bytes += this.layers[layer]?.descriptor.size ?? 0;
-      if (layer < highest && bytes > MAX_SPECULATIVE_BYTES) return;
-      this.#opened.startIndexing(layer);
-    }
-  }
-
   #openTree(): Promise<StoredTree> {
     this.#tree ??= this.#loadOrMerge().catch((error: unknown) => {
       // Asked again, it is tried again: the registry may be back.
@@ -324,16 +308,5 @@ export class Image {
 
   #filesystemOver(tree: Tree): FileSystem {
     return new FileSystem(tree, this.#opened.contents);
-  }
-}
-
-function resolves(filesystem: FileSystem, name: ByteString): boolean {
-  try {
-    filesystem.resolve(name, { follow: true });
-    return true;
-  } catch (error) {
-    // Not there, as far as these layers know.
-    if (isPeelError(error)) return false;
-    throw error;
   }
 }

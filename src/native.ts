@@ -57,14 +57,24 @@ export interface ScanResult {
   readonly windows: Buffer;
 }
 
+/** What a part of a pass has brought. */
+export interface ScanBatch {
+  /** Members whose headers are complete now. */
+  readonly frames: readonly TarFrame[];
+  /** The bytes of the tar that were made meanwhile, and where they begin; undefined unless `keepTar` asked for them. */
+  readonly tar: { readonly start: number; readonly bytes: Buffer } | undefined;
+}
+
 /** One streaming pass over a layer blob, in native threads. One `write` at a time. */
 export interface LayerScanner {
   /**
-   * Takes the next bytes of the blob (copied); gives the members whose headers are now complete, in batches of
-   * at most a few MiB: a few KiB of a hostile blob can hold a million headers. What the caller does not take is
-   * done by the next write, or by `end`.
+   * Takes the next bytes of the blob (copied); gives what they bring in batches of at most a few MiB: a few KiB
+   * of a hostile blob can hold a million headers. What the caller does not take is done by the next write, or by
+   * `end`.
    */
-  write(chunk: Uint8Array): AsyncGenerator<TarFrame[], void, undefined>;
+  write(chunk: Uint8Array): AsyncGenerator<ScanBatch, void, undefined>;
+  /** Whether batches have the tar's bytes, from the next one that is begun on. Default: they do not. */
+  keepTar(isWanted: boolean): void;
   /** The blob is complete. @throws PeelError ERR_LAYER_INVALID where it is truncated or broken. */
   end(): Promise<{ frames: TarFrame[]; result: ScanResult }>;
   /**
@@ -137,6 +147,8 @@ interface NativeBatch {
   readonly table: Float64Array;
   readonly bytes: Buffer;
   readonly more: boolean;
+  readonly tarStart?: number;
+  readonly tar?: Buffer;
   readonly result?: NativeResult;
 }
 
@@ -169,6 +181,7 @@ interface Addon {
     entries: number,
     digestAlgorithm: number,
   ): NativeHandle<'scanner'>;
+  keepTar(scanner: NativeHandle<'scanner'>, keep: boolean): void;
   writeScanner(scanner: NativeHandle<'scanner'>, bytes: Uint8Array, last: boolean): Promise<NativeBatch>;
   /** The digest of the blob after its last bytes, nothing before. */
   hashScanner(scanner: NativeHandle<'scanner'>, bytes: Uint8Array, last: boolean): Promise<Buffer>;
@@ -259,7 +272,10 @@ export function createLayerScanner(options: LayerScannerOptions = {}): LayerScan
   return {
     async *write(chunk) {
       validateBytes('chunk', chunk);
-      for await (const batch of run(chunk, false)) yield framesOf(batch);
+      for await (const batch of run(chunk, false)) yield batchOf(batch);
+    },
+    keepTar(isWanted) {
+      binding.keepTar(handle, isWanted);
     },
     async end() {
       const frames: TarFrame[] = [];
@@ -390,10 +406,11 @@ export function unmount(path: string | Uint8Array, options: { readonly lazy: boo
   );
 }
 
-function framesOf(batch: NativeBatch): TarFrame[] {
+function batchOf(batch: NativeBatch): ScanBatch {
   const frames: TarFrame[] = [];
   appendFrames(frames, batch);
-  return frames;
+  const { tar, tarStart } = batch;
+  return { frames, tar: tar === undefined ? undefined : { start: tarStart ?? 0, bytes: tar } };
 }
 
 /** Header and parts are views into the batch's one buffer. */

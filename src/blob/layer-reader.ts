@@ -15,7 +15,7 @@ import type { Digest, UncompressedOffset, UncompressedRange } from '../units.ts'
 import { Budget, MAX_INFLIGHT_BYTES } from './budget.ts';
 import type { LayerIndex } from './decode-run.ts';
 import type { MemoryCache } from './memory-cache.ts';
-import { spanOf, spansOf } from './plan.ts';
+import { spanAt, spanOf, spansOf } from './plan.ts';
 import type { RangeSource } from './range-source.ts';
 import { DEFAULT_READAHEAD_BYTES, Readahead } from './readahead.ts';
 import { type Flight, SpanFlights, type SpanJob } from './single-flight.ts';
@@ -158,6 +158,19 @@ export class LayerReader {
     if (ahead.isDue && missing.length > 0) this.#begin(missing);
     const [lastUse] = await cache.lastUses(span, span);
     if (lastUse !== undefined && lastUse !== 0) await cache.touch(span, lastUse);
+  }
+
+  /** Bytes of the tar that somebody has anyway: spans that lie in them as a whole are verified and cached. */
+  async keep(start: UncompressedOffset, bytes: Buffer): Promise<void> {
+    const { spans } = this.#stored.toc;
+    const end = start + bytes.length;
+    for (let span = spanAt(spans, start); span < spans.length; span += 1) {
+      const range = spanOf(spans, span);
+      if (range.end > end) return;
+      if (range.start < start) continue;
+      const piece = bytes.subarray(range.start - start, range.end - start);
+      if ((await sha256(piece)).equals(range.sha256)) await this.#cache?.store(span, piece);
+    }
   }
 
   /** Ends reads and fetches under way; the index and the cache stay open: whoever opened them closes them. */

@@ -41,6 +41,11 @@ export const GLOBAL_OPTIONS = {
     type: 'boolean',
     summary: 'use indexes that layers bring also where nothing in the image verifies them',
   },
+  verify: {
+    type: 'string',
+    value: 'strict|progressive',
+    summary: 'show nothing of a layer before all of it is verified, or verify as it comes (help cat)',
+  },
   offline: { type: 'boolean', summary: 'use the cache only, make no request' },
   format: { type: 'string', value: 'table|json|jsonl', summary: 'how data is written (table)' },
   progress: { type: 'string', value: 'auto|plain|none', summary: 'how progress is shown on stderr (auto)' },

@@ -10,7 +10,8 @@ export async function openFiles(image: Image, layer: string | undefined): Promis
     : await image.layerFilesystem(layerNumber(layer, image.layers.length));
 }
 
-function layerNumber(text: string, layers: number): number {
+/** @throws PeelError ERR_USAGE where there is no such layer. */
+export function layerNumber(text: string, layers: number): number {
   const layer = /^\d{1,4}$/u.test(text) ? Number(text) : Number.NaN;
   if (!(layer < layers)) {
     const has = layers === 1 ? 'only layer 0' : `layers 0 (lowest) to ${layers - 1}`;

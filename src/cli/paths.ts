@@ -20,8 +20,10 @@ export async function forEachPath(
     } catch (error) {
       if (context.signal.aborted || !isOfThePath(error)) throw error;
       context.progress.clear();
-      // What came before it on standard output stands before it.
-      await context.stdout.flush();
+      // What came before it on standard output stands before it. A closed output ends all, and this is what to say.
+      await context.stdout.flush().catch(() => {
+        throw error;
+      });
       const report = describeError(error);
       await context.stderr.write(`${report.line}\n`);
       status ||= report.status;
@@ -39,6 +41,7 @@ const OF_THE_PATH = [
   'ERR_NAME_TOO_LONG',
   'ERR_DIGEST_MISMATCH',
   'ERR_LAYER_INVALID',
+  'ERR_ENTRY_REPLACED',
 ] as const;
 
 function isOfThePath(error: unknown): boolean {

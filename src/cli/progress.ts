@@ -13,6 +13,9 @@ export interface Progress {
   layerProgress(event: IndexProgress): void;
   /** Takes the bar off the terminal, so that a message can stand there; the next event brings it back. */
   clear(): void;
+  /** The same, but it stays away until `release`: while data is written to the same terminal. */
+  hold(): void;
+  release(): void;
 }
 
 /** A bar that moves more often than this is not read any better. */
@@ -22,7 +25,7 @@ const PLAIN_MS = 5_000;
 const BAR_CELLS = 20;
 const ERASE_LINE = '\r\x1b[K';
 
-const SILENT: Progress = { layerProgress: () => {}, clear: () => {} };
+const SILENT: Progress = { layerProgress: () => {}, clear: () => {}, hold: () => {}, release: () => {} };
 
 /** `write` takes text for standard error at once. */
 export function createProgress(
@@ -61,6 +64,7 @@ class BarProgress implements Progress {
   readonly #started = new Map<number, { at: number; from: number }>();
   #drawnAt = Number.NEGATIVE_INFINITY;
   #isShown = false;
+  #isHeld = false;
 
   constructor(write: (text: string) => void, columns: () => number, now: () => number) {
     this.#write = write;
@@ -76,7 +80,7 @@ class BarProgress implements Progress {
       if (event.layer === event.layerCount - 1) this.clear();
       return;
     }
-    if (now - this.#drawnAt < REDRAW_MS) return;
+    if (this.#isHeld || now - this.#drawnAt < REDRAW_MS) return;
     this.#drawnAt = now;
     const line = `${describe(event)}${rateOf(event.bytes - started.from, now - started.at)}`;
     this.#write(`${ERASE_LINE}${line.slice(0, Math.max(1, this.#columns() - 1))}`);
@@ -87,6 +91,15 @@ class BarProgress implements Progress {
     if (this.#isShown) this.#write(ERASE_LINE);
     this.#isShown = false;
     this.#drawnAt = Number.NEGATIVE_INFINITY;
+  }
+
+  hold(): void {
+    this.clear();
+    this.#isHeld = true;
+  }
+
+  release(): void {
+    this.#isHeld = false;
   }
 }
 
@@ -126,6 +139,10 @@ class PlainProgress implements Progress {
   }
 
   clear(): void {}
+
+  hold(): void {}
+
+  release(): void {}
 }
 
 function describe(event: IndexProgress): string {

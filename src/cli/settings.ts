@@ -10,6 +10,7 @@ import type { OptionValues } from './arguments.ts';
 import { environmentNameOf, GLOBAL_NAMES, GLOBAL_OPTIONS, type GlobalName } from './global-options.ts';
 import { parsePercent, parseSize } from './size.ts';
 
+const VERIFY = ['strict', 'progressive'] as const;
 const FORMATS = ['table', 'json', 'jsonl'] as const;
 const PROGRESS_STYLES = ['auto', 'plain', 'none'] as const;
 const COLORS = ['auto', 'always', 'never'] as const;
@@ -37,6 +38,8 @@ export interface Settings {
   readonly cacheMinFree: number;
   /** Indexes that layers bring are used also where nothing verifies them. */
   readonly allowUnverified: boolean;
+  /** undefined: as the command does by itself. */
+  readonly verify: (typeof VERIFY)[number] | undefined;
   readonly offline: boolean;
   readonly format: Format;
   readonly progress: ProgressStyle;
@@ -81,6 +84,7 @@ export function mergeSettings(flags: OptionValues, env: NodeJS.ProcessEnv, file:
     cacheMaxSize: parseSize(cacheMaxSize.value ?? DEFAULT_CACHE_MAX_SIZE, cacheMaxSize.what),
     cacheMinFree: parsePercent(cacheMinFree.value ?? DEFAULT_CACHE_MIN_FREE, cacheMinFree.what),
     allowUnverified: find('allow-unverified').value === true,
+    verify: choice(find('verify'), VERIFY, undefined),
     offline: find('offline').value === true,
     format: choice(find('format'), FORMATS, 'table'),
     progress: choice(find('progress'), PROGRESS_STYLES, 'auto'),

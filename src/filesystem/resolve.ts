@@ -2,7 +2,7 @@
  * Paths inside the tree. Host code never follows a link of an image: names resolve here, in memory, as the
  * kernel would below a chroot: absolute targets begin at the root, `..` stops there, 40 links at most.
  */
-import { PeelError } from '../errors.ts';
+import { isPeelError, PeelError } from '../errors.ts';
 import type { Node } from '../tree/node.ts';
 import { type ByteString, textOfBytes } from '../units.ts';
 import { NAME_MAX } from './statistics.ts';
@@ -54,6 +54,17 @@ function wantsDirectory(path: ByteString): boolean {
   return /(^|\/)\.{0,2}$/.test(path) && path !== '';
 }
 
+/** `lookupName`; the error says which path it is that is missing (`facts.missing`, without a slash in front). */
+function childOn(names: readonly ByteString[], directory: Node, name: ByteString): Node {
+  try {
+    return lookupName(directory, name);
+  } catch (error) {
+    if (!isPeelError(error, 'ERR_PATH_NOT_FOUND')) throw error;
+    const missing = [...names, name].join('/');
+    throw new PeelError(error.code, error.message, { facts: { ...error.facts, missing } });
+  }
+}
+
 /**
  * Walks `components` from `start`. The links of one walk share the budget, so that nested ones cannot
  * multiply; pending components are kept on a stack whose size the budget bounds as well.
@@ -67,10 +78,14 @@ function walk(
 ): Node {
   const pending = components.toReversed();
   let node = start;
+  /** From the root to `node`, where the walk began there. */
+  let names: ByteString[] = [];
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
-    const child = lookupName(node, name);
+    const child = childOn(names, node, name);
     if (child.kind !== 'symlink' || (pending.length === 0 && !followLast)) {
       node = child;
+      if (name === '..') names.pop();
+      else if (name !== '.') names.push(name);
       continue;
     }
     const target = child.target ?? ('' as ByteString);
@@ -80,7 +95,10 @@ function walk(
     budget.links -= 1;
     if (target === '')
       throw new PeelError('ERR_PATH_NOT_FOUND', `the symbolic link ${shown(name)} has no target`);
-    if (target.startsWith('/')) node = root;
+    if (target.startsWith('/')) {
+      node = root;
+      names = [];
+    }
     if (wantsDirectory(target)) pending.push('.' as ByteString);
     for (const component of componentsOf(target).reverse()) pending.push(component);
   }

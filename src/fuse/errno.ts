@@ -26,6 +26,7 @@ export const ERRNO_OF = {
   ERR_DIGEST_MISMATCH: 'EIO', // never hand out bytes that the manifest did not name
   ERR_DOCUMENT_INVALID: 'EIO',
   ERR_LAYER_INVALID: 'EIO',
+  ERR_ENTRY_REPLACED: 'EIO',
   ERR_LIMIT_EXCEEDED: 'EIO',
   ERR_UNSUPPORTED: 'EOPNOTSUPP',
   ERR_CACHE: 'EIO',

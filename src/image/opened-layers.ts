@@ -9,11 +9,12 @@ import { MemoryCache } from '../blob/memory-cache.ts';
 import type { SpanCache } from '../blob/span-cache.ts';
 import { PeelError } from '../errors.ts';
 import type { Contents, SpanWatcher } from '../filesystem/contents.ts';
-import type { Toc, TocIndex } from '../layer/toc.ts';
+import type { Onlooker, Passing } from '../layer/layer-input.ts';
+import type { Entry, Toc, TocIndex } from '../layer/toc.ts';
 import type { StoredToc } from '../layer/toc-store.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import type { BlobSource } from '../source/source.ts';
-import type { Digest, UncompressedRange } from '../units.ts';
+import type { Digest, UncompressedOffset, UncompressedRange } from '../units.ts';
 import { isMadeByStargz, type OwnIndexClaim, withoutStargzFiles } from './own-index-claim.ts';
 import { TocSource } from './toc-source.ts';
 
@@ -74,15 +75,18 @@ export class OpenedLayers {
   /** The readers that have come about. */
   readonly #opened: OpenLayer[] = [];
   readonly #watchers: SpanWatcher[] = [];
+  readonly #onlookers = new Map<Digest, Set<Onlooker>>();
 
   constructor(parts: OpenedLayersParts) {
     this.#parts = parts;
+    const signal = anySignal(this.#closing.signal, parts.signal);
     this.#source = new TocSource({
       name: parts.name,
       openBlob: parts.openBlob,
       directoryOf: (key) => parts.cache.layerDir(key),
       allowUnverified: parts.allowUnverified,
-      signal: anySignal(this.#closing.signal, parts.signal),
+      signal,
+      onlookerOf: ({ digest }) => jointly(this.#onlookersOf(digest), signal),
       onPass: ({ digest, size }, bytes, isDone) => {
         const layer = this.#indicesOf(digest)[0] ?? 0;
         parts.onProgress?.({ layer, layerCount: parts.layers.length, digest, bytes, size, isDone });
@@ -144,9 +148,26 @@ export class OpenedLayers {
     this.#openToc(layer).catch(() => {});
   }
 
+  /** Looks on while a layer is indexed, should it be. Returns what ends that. */
+  addOnlooker(layer: number, onlooker: Onlooker): () => void {
+    const onlookers = this.#onlookersOf(this.#at(layer).descriptor.digest);
+    onlookers.add(onlooker);
+    return () => onlookers.delete(onlooker);
+  }
+
+  /** Of entries that pass while a layer is indexed, those that are part of the image. */
+  shownEntries(layer: number, entries: readonly Entry[]): readonly Entry[] {
+    return isMadeByStargz(this.#at(layer).descriptor) ? withoutStargzFiles(entries) : entries;
+  }
+
   /** True once the TOC of a layer is there. */
   isKnown(layer: number): boolean {
     return this.#known.has(this.#at(layer).descriptor.digest);
+  }
+
+  /** Bytes of a layer's tar that came by while it was indexed, for the cache. */
+  async keep(layer: number, start: UncompressedOffset, bytes: Buffer): Promise<void> {
+    await (await this.#openReader(layer)).reader.keep(start, bytes);
   }
 
   /** Bytes of a range of a layer's tar that are in the cache. */
@@ -247,6 +268,12 @@ export class OpenedLayers {
     );
   }
 
+  #onlookersOf(digest: Digest): Set<Onlooker> {
+    const onlookers = this.#onlookers.get(digest) ?? new Set();
+    this.#onlookers.set(digest, onlookers);
+    return onlookers;
+  }
+
   #indicesOf(digest: Digest): number[] {
     return this.#parts.layers.flatMap(({ descriptor }, index) =>
       descriptor.digest === digest ? [index] : [],
@@ -264,6 +291,22 @@ export class OpenedLayers {
     }
     return found;
   }
+}
+
+/** All of them as one. Nobody is waited for once `signal` is aborted. */
+function jointly(onlookers: ReadonlySet<Onlooker>, signal: AbortSignal): Onlooker {
+  const aborted = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  return {
+    get isLooking() {
+      return [...onlookers].some(({ isLooking }) => isLooking);
+    },
+    async passing(passing: Passing) {
+      await Promise.race([aborted, Promise.all([...onlookers].map((each) => each.passing(passing)))]);
+    },
+  };
 }
 
 /** Tells a watcher where the spans of an opened layer lie, and of each that is verified. */

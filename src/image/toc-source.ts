@@ -13,6 +13,7 @@ import { Budget } from '../blob/budget.ts';
 import { readWholeBlob } from '../blob/whole-blob.ts';
 import { isPeelError, PeelError } from '../errors.ts';
 import { buildToc } from '../layer/build-toc.ts';
+import type { Onlooker } from '../layer/layer-input.ts';
 import { cacheKeyOf } from '../layer/own-index.ts';
 import type { Toc, TocIndex } from '../layer/toc.ts';
 import { type StoredToc, TocStore } from '../layer/toc-store.ts';
@@ -35,6 +36,8 @@ export interface TocSourceParts {
   readonly allowUnverified: boolean;
   /** Ends what is under way. */
   readonly signal: AbortSignal;
+  /** Whoever looks on while a layer is read as a whole. */
+  readonly onlookerOf: (descriptor: Descriptor) => Onlooker;
   /** Bytes of the pass over a layer, as they come. */
   readonly onPass: (descriptor: Descriptor, bytes: number, isDone: boolean) => void;
 }
@@ -195,13 +198,17 @@ export class TocSource {
 
   /** The one pass over a layer, a few layers at a time. */
   async #pass({ descriptor, diffID }: LayerToIndex): Promise<StoredToc> {
-    const { name, openBlob, onPass, signal } = this.#parts;
+    const { name, openBlob, onPass, onlookerOf, signal } = this.#parts;
     const { digest, size } = descriptor;
     const release = await this.#passes.acquire(1, signal);
     try {
       const started = performance.now();
       onPass(descriptor, 0, false);
-      const options = { signal, onProgress: (bytes: number) => onPass(descriptor, bytes, false) };
+      const options = {
+        signal,
+        onlooker: onlookerOf(descriptor),
+        onProgress: (bytes: number) => onPass(descriptor, bytes, false),
+      };
       const built = await buildToc(
         readWholeBlob(openBlob(descriptor), signal),
         { digest, size, ...(diffID === undefined ? {} : { diffID }) },

@@ -11,12 +11,18 @@ import type { Tree } from '../tree/node.ts';
 import { mergeUpperLayers } from '../tree/upper-layers.ts';
 
 /** Each tree is merged anew; layers that together made so many entries be merged are left to the whole image. */
-const MAX_MERGED_ENTRIES = 500_000;
+export const MAX_MERGED_ENTRIES = 500_000;
+
+/** undefined where nothing can be said without more entries or the layers below. */
+export type TreeWith = (entries: readonly Entry[]) => Tree | undefined;
 
 export interface LayersFromTop {
   readonly count: number;
-  /** 0 = lowest. Asked from the top down, each when the one above is known. */
-  entries(layer: number): Promise<readonly Entry[]>;
+  /**
+   * 0 = lowest. Asked from the top down, each when the one above is known. `treeWith`: what the upper layers and some
+   * first entries of this one say by themselves. undefined: nothing more is wanted.
+   */
+  entries(layer: number, treeWith: TreeWith): Promise<readonly Entry[] | undefined>;
   /** True where a layer's entries are at hand: a tree without it would be out of date at once. */
   isAtHand(layer: number): boolean;
 }
@@ -30,17 +36,19 @@ export interface UpperTree {
 
 /** Ends where only the whole image can say more. Rejects as `entries` does. */
 export async function* upperTrees(layers: LayersFromTop): AsyncGenerator<UpperTree, void, undefined> {
-  const entries: (readonly Entry[])[] = Array.from({ length: layers.count }, () => []);
-  let known = 0;
+  const known: (readonly Entry[])[] = Array.from({ length: layers.count }, () => []);
   let merged = 0;
-  for (let lowest = layers.count - 1; lowest > 0; lowest -= 1) {
-    const own = await layers.entries(lowest);
-    entries[lowest] = own;
-    known += own.length;
-    if (layers.isAtHand(lowest - 1)) continue;
-    merged += known;
-    if (merged > MAX_MERGED_ENTRIES) return;
-    const tree = mergeUpperLayers(entries, lowest);
+  for (let lowest = layers.count - 1; lowest >= 0; lowest -= 1) {
+    const upper = known.reduce((sum, { length }) => sum + length, 0);
+    const treeWith: TreeWith = (entries) => {
+      merged += upper + entries.length;
+      return merged > MAX_MERGED_ENTRIES ? undefined : mergeUpperLayers(known.with(lowest, entries), lowest);
+    };
+    const own = await layers.entries(lowest, treeWith);
+    if (own === undefined) return;
+    known[lowest] = own;
+    if (lowest === 0 || layers.isAtHand(lowest - 1)) continue;
+    const tree = treeWith(own);
     if (tree !== undefined) yield { tree, lowest };
   }
 }

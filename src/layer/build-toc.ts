@@ -8,7 +8,7 @@
 import { PeelError } from '../errors.ts';
 import { createLayerScanner, type DigestAlgorithm, type LayerScanner, type ScanResult } from '../native.ts';
 import { compressed, type Digest, uncompressed } from '../units.ts';
-import { type BuildTocOptions, type ExpectedLayer, LayerInput } from './layer-input.ts';
+import { type BuildTocOptions, type ExpectedLayer, LayerInput, type Onlooker } from './layer-input.ts';
 import type { Checkpoint, Span, Toc } from './toc.ts';
 import { TocBuilder } from './toc-builder.ts';
 
@@ -36,7 +36,7 @@ export async function buildToc(
   const digestAlgorithm = verifiableAlgorithm(expected);
   const input = new LayerInput(blob, expected, options);
   try {
-    return await scan(input, expected, digestAlgorithm);
+    return await scan(input, expected, digestAlgorithm, options.onlooker);
   } finally {
     input.close();
   }
@@ -58,6 +58,7 @@ async function scan(
   input: LayerInput,
   expected: ExpectedLayer,
   digestAlgorithm: DigestAlgorithm,
+  onlooker: Onlooker | undefined,
 ): Promise<BuiltToc> {
   const builder = new TocBuilder();
   const scanner = createLayerScanner({ digestAlgorithm });
@@ -69,7 +70,11 @@ async function scan(
         coming = input.next();
         // Whichever fails first is reported; the other one must not count as unhandled.
         coming.catch(() => undefined);
-        for await (const frames of scanner.write(piece)) builder.add(frames);
+        scanner.keepTar(onlooker?.isLooking === true);
+        for await (const { frames, tar } of scanner.write(piece)) {
+          builder.add(frames);
+          if (onlooker?.isLooking === true) await onlooker.passing({ entries: builder.entries, tar });
+        }
       }
       input.checkSize();
       const last = await scanner.end();

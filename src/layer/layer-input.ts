@@ -2,6 +2,7 @@
 import { PeelError } from '../errors.ts';
 import type { Digest } from '../units.ts';
 import { Gatherer } from './gather.ts';
+import type { Entry } from './toc.ts';
 
 /** Below it the way to the scanner's thread and back shows; above it memory grows for nothing. */
 const PIECE_BYTES = 256 * 1024;
@@ -15,8 +16,25 @@ export interface ExpectedLayer {
   readonly diffID?: Digest;
 }
 
+/** What has come of a layer that is being indexed. Nothing of it is proved. */
+export interface Passing {
+  /** All entries so far. The pass goes on adding to them. */
+  readonly entries: readonly Entry[];
+  /** The bytes of the tar that went by with the newest ones, and where they begin. */
+  readonly tar: { readonly start: number; readonly bytes: Buffer } | undefined;
+}
+
+/** Looks on while a layer is indexed. */
+export interface Onlooker {
+  /** Asked before each part of the pass: whether `passing` is called at all, and with the tar's bytes. */
+  readonly isLooking: boolean;
+  /** The pass goes on when it resolves; it does not reject. */
+  passing(passing: Passing): Promise<void>;
+}
+
 export interface BuildTocOptions {
   readonly signal?: AbortSignal;
+  readonly onlooker?: Onlooker;
   /** Called as bytes of the blob arrive, with how many there were so far. */
   readonly onProgress?: (compressedBytes: number) => void;
 }

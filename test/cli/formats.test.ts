@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { displayWidth, formatColumns } from '../../src/cli/columns.ts';
 import { decimalTime, entryJSON } from '../../src/cli/entry-json.ts';
 import { formatLong, modeString, shortTime } from '../../src/cli/long-format.ts';
-import { createProgress } from '../../src/cli/progress.ts';
+import { createProgress, type Progress } from '../../src/cli/progress.ts';
 import type { IndexProgress } from '../../src/image/opened-layers.ts';
 import type { Node } from '../../src/tree/node.ts';
 import type { ByteString, Digest } from '../../src/units.ts';
@@ -237,7 +237,7 @@ describe('progress', () => {
     style: 'auto' | 'plain' | 'none',
     isTerminal: boolean,
     quiet = false,
-  ): { events: (bytes: number, isDone: boolean) => void; text: () => string } {
+  ): { events: (bytes: number, isDone: boolean) => void; text: () => string; progress: Progress } {
     let text = '';
     let now = 0;
     const progress = createProgress(style, {
@@ -266,6 +266,7 @@ describe('progress', () => {
         progress.clear();
         return text;
       },
+      progress,
     };
   }
 
@@ -278,6 +279,18 @@ describe('progress', () => {
     for (const line of drawn.split('\r\x1b[K')) expect(line.length).toBeLessThan(60);
     expect(drawn.endsWith('\r\x1b[K')).toBe(true);
     expect(drawn).not.toContain('\n');
+  });
+
+  test('a bar that is held stays away until it is released', () => {
+    const { events, text, progress } = record('auto', true);
+    events(1_000_000, false);
+    progress.hold();
+    const held = text();
+    events(2_000_000, false);
+    expect([held.endsWith('\r\x1b[K'), text()]).toEqual([true, held]);
+    progress.release();
+    events(3_000_000, false);
+    expect(text().slice(held.length)).toContain(' 30 %');
   });
 
   test('plain progress is whole lines, without escapes', () => {

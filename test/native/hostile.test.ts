@@ -221,7 +221,7 @@ describe('headers by the million', () => {
     const scanner = createLayerScanner();
     let count = 0;
     let largest = 0;
-    for await (const frames of scanner.write(blob)) {
+    for await (const { frames } of scanner.write(blob)) {
       count += frames.length;
       largest = Math.max(largest, frames.length);
     }

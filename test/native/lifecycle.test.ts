@@ -66,12 +66,37 @@ describe('LayerScanner', () => {
 
   test('batches that the caller does not take are done by end', async () => {
     const scanner = createLayerScanner();
-    for await (const frames of scanner.write(blob)) {
+    for await (const { frames } of scanner.write(blob)) {
       expect(frames).toEqual([]);
       break;
     }
     expect((await scanner.end()).result.uncompressedSize).toBe(32 * 1024 * 1024);
     scanner.close();
+  });
+
+  test('keepTar gives the bytes of the tar, from the part on that begins after it', async () => {
+    const tar = Buffer.concat([...Array(60).keys()].map((byte) => Buffer.alloc(100_000, byte)));
+    const member = Buffer.concat([gzipSync(Buffer.alloc(1024)), gzipSync(tar)]);
+    const scanner = createLayerScanner();
+    const kept: Buffer[] = [];
+    let at: number | undefined;
+    for (let from = 0; from < member.length; from += 700) {
+      scanner.keepTar(from >= 2100);
+      for await (const batch of scanner.write(member.subarray(from, from + 700))) {
+        expect(batch.tar === undefined).toBe(from < 2100);
+        if (batch.tar === undefined) continue;
+        at ??= batch.tar.start;
+        if (batch.tar.bytes.length > 0) expect(batch.tar.start).toBe(at + Buffer.concat(kept).length);
+        kept.push(batch.tar.bytes);
+        expect(batch.tar.bytes.length).toBeLessThan(3 * 1024 * 1024);
+      }
+    }
+    const { result } = await scanner.end();
+    scanner.close();
+    const whole = Buffer.concat([Buffer.alloc(1024), tar]);
+    expect(result.uncompressedSize).toBe(whole.length);
+    expect(at).toBeGreaterThan(0);
+    expect(Buffer.concat(kept).equals(whole.subarray(at))).toBe(true);
   });
 
   test('the caller may change its chunk at once', async () => {

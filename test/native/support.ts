@@ -66,7 +66,7 @@ interface Scan {
 /** Writes, and takes all batches. */
 export async function writeAll(scanner: LayerScanner, chunk: Uint8Array): Promise<TarFrame[]> {
   const frames: TarFrame[] = [];
-  for await (const batch of scanner.write(chunk)) frames.push(...batch);
+  for await (const batch of scanner.write(chunk)) frames.push(...batch.frames);
   return frames;
 }
 

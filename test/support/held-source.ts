@@ -12,6 +12,9 @@ import { sha256Digest } from './digests.ts';
 
 const LAYER = 'application/vnd.oci.image.layer.v1.tar';
 
+/** As a network delivers. */
+const CHUNK_BYTES = 16 * 1024;
+
 const notAsked = (): Promise<never> => Promise.reject(new Error('not asked'));
 
 interface HeldBlob {
@@ -29,14 +32,16 @@ export class HeldSource implements ImageSource {
   /** Requests that were ended while their blob was held. */
   ended = 0;
   readonly #blobs: readonly HeldBlob[];
+  readonly #diffIDs: readonly string[] | undefined;
 
   readonly resolve = notAsked;
   readonly fetchDocument = notAsked;
   readonly fetchBlob = notAsked;
   readonly measureBlob = notAsked;
 
-  /** Layers as plain tars, lowest first. */
-  constructor(layers: readonly Buffer[]) {
+  /** Lowest first; without `diffIDs` they are plain tars. */
+  constructor(layers: readonly Buffer[], diffIDs?: readonly string[]) {
+    this.#diffIDs = diffIDs;
     this.#blobs = layers.map((bytes) => {
       let release = (_bytes: Buffer): void => {};
       const released = new Promise<Buffer>((resolve) => {
@@ -72,7 +77,8 @@ export class HeldSource implements ImageSource {
       digest,
       size,
       async *fetch({ start, end }, signal) {
-        yield (await send(signal)).subarray(start, end);
+        const bytes = (await send(signal)).subarray(start, end);
+        for (let at = 0; at < bytes.length; at += CHUNK_BYTES) yield bytes.subarray(at, at + CHUNK_BYTES);
       },
     };
   }
@@ -105,7 +111,7 @@ export class HeldSource implements ImageSource {
       JSON.stringify({
         os: 'linux',
         architecture: 'amd64',
-        rootfs: { type: 'layers', diff_ids: this.digests },
+        rootfs: { type: 'layers', diff_ids: this.#diffIDs ?? this.digests },
       }),
     );
     const bytes = Buffer.from(

@@ -41,6 +41,8 @@ export interface Reply {
   readonly resetAfter?: number;
   /** Nothing more comes after so many bytes of the body; the connection stays. */
   readonly stallAfter?: number;
+  /** After so many bytes of the body the rest waits until the promise resolves. */
+  readonly hold?: { readonly after: number; readonly until: Promise<unknown> };
   /** The body comes in pieces of `bytes`, one every `everyMs`. */
   readonly drip?: { readonly bytes: number; readonly everyMs: number };
   /** This bit of the body, counted from its beginning, is turned over. */
@@ -290,7 +292,9 @@ async function send(reply: Reply, response: ServerResponse): Promise<number> {
   const piece = reply.drip?.bytes ?? Math.max(1, body.length);
   let sent = 0;
   while (sent < Math.min(cut, body.length) && !response.destroyed) {
-    const end = Math.min(sent + piece, cut, body.length);
+    if (reply.hold !== undefined && sent === reply.hold.after) await heldOrClosed(reply.hold.until, response);
+    const holdAt = sent < (reply.hold?.after ?? 0) ? (reply.hold?.after ?? 0) : body.length;
+    const end = Math.min(sent + piece, cut, holdAt, body.length);
     await write(response, body.subarray(sent, end));
     sent = end;
     await pause(reply.drip?.everyMs ?? 0, response);
@@ -318,6 +322,10 @@ function write(response: ServerResponse, bytes: Buffer): Promise<void> {
       resolve();
     });
   });
+}
+
+function heldOrClosed(held: Promise<unknown>, response: ServerResponse): Promise<unknown> {
+  return Promise.race([held, new Promise((resolve) => response.once('close', resolve))]);
 }
 
 function pause(ms: number, response: ServerResponse): Promise<void> {

@@ -1,8 +1,13 @@
-/** `peel cat`: the content of files, streamed. Only the spans that hold the bytes asked for are fetched. */
-import { PeelError } from '../../errors.ts';
-import { defineCommand } from '../command.ts';
+/**
+ * `peel cat`: the content of files, streamed. Of a layer that is indexed, only the spans that hold the bytes asked for
+ * are fetched; of one that is not, the bytes are written while it passes, and verified at its end (FAULTS P2).
+ */
+import { PeelError, systemCodeOf } from '../../errors.ts';
+import type { Found } from '../../image/find-file.ts';
+import type { Node } from '../../tree/node.ts';
+import { type Context, defineCommand } from '../command.ts';
 import { imagePath } from '../image-path.ts';
-import { openFiles } from '../open-files.ts';
+import { layerNumber } from '../open-files.ts';
 import { forEachPath } from '../paths.ts';
 
 const OPTIONS = {
@@ -12,7 +17,16 @@ const OPTIONS = {
     summary: 'bytes A to B of each file, both included, from 0; A- to the end, -N the last N',
   },
   layer: { type: 'string', value: 'N', summary: 'from one layer alone, 0 = lowest' },
+  'trust-registry': {
+    type: 'boolean',
+    summary:
+      'end with the last byte of the file: believe the transport, verify nothing of a layer not known yet',
+  },
 } as const;
+
+const NEWLINE = 0x0a;
+
+type CatContext = Context<typeof OPTIONS>;
 
 export const cat = defineCommand({
   name: 'cat',
@@ -21,21 +35,26 @@ export const cat = defineCommand({
   details: [
     'Symbolic links are followed inside the image. Bytes are written as they are, also to a terminal.',
     'A path that cannot be read is reported, the others are written, and the exit status is not 0.',
+    'Of a layer that was never read before, a file is written while the layer comes in, and the command goes on to the end of the layer to verify it: exit status 6 says that what was written must not be trusted. With --verify strict nothing is written before that. With --trust-registry the command ends with the file.',
   ],
   options: OPTIONS,
   minArgs: 2,
   maxArgs: Number.POSITIVE_INFINITY,
   async run(context) {
-    const { flags } = context;
+    const { flags, settings } = context;
     const range = flags.range === undefined ? undefined : parseRange(flags.range);
+    if (flags['trust-registry'] && settings.verify === 'strict') {
+      throw new PeelError('ERR_USAGE', 'cat: --trust-registry and --verify strict exclude each other');
+    }
+    const verify = settings.verify ?? 'progressive';
     const [imageName = '', ...paths] = context.args;
     const image = await context.openImage(imageName);
+    const layer = flags.layer === undefined ? undefined : layerNumber(flags.layer, image.layers.length);
     return await forEachPath(context, paths, async (path) => {
-      const files =
-        flags.layer === undefined
-          ? await image.filesystemFor(imagePath(path))
-          : await openFiles(image, flags.layer);
-      const node = files.resolve(imagePath(path), { follow: true });
+      const name = imagePath(path);
+      const found =
+        layer === undefined ? await image.find(name, verify) : await image.findInLayer(layer, name, verify);
+      const node = found.files.resolve(name, { follow: true });
       if (node.kind === 'dir') throw new PeelError('ERR_IS_A_DIRECTORY', `cat ${path}: is a directory`);
       if (node.kind !== 'file') {
         throw new PeelError(
@@ -43,12 +62,43 @@ export const cat = defineCommand({
           `cat ${path}: is a ${node.kind} device or pipe, it has no content`,
         );
       }
-      const { start, end } = range === undefined ? { start: 0, end: node.size } : range(node.size, path);
-      for await (const piece of files.stream(node, start, end, context.signal))
-        await context.stdout.write(piece);
+      await write(context, found, node, range?.(node.size, path) ?? { start: 0, end: node.size });
     });
   },
 });
+
+async function write(
+  context: CatContext,
+  found: Found,
+  node: Node,
+  { start, end }: { start: number; end: number },
+): Promise<void> {
+  const { stdout, signal, progress } = context;
+  const endFound = async (): Promise<void> => {
+    if (context.flags['trust-registry']) found.leave();
+    else await found.proved();
+  };
+  // The layer goes on coming in while its file is written: a bar would stand in the middle of it.
+  if (!found.isProved && stdout.isTerminal) progress.hold();
+  let lastByte = NEWLINE;
+  try {
+    for await (const piece of found.files.stream(node, start, end, signal)) {
+      await stdout.write(piece);
+      lastByte = piece.at(-1) ?? lastByte;
+    }
+    // Whoever reads has it now, not when the rest of the layer has come.
+    if (!found.isProved) await stdout.flush();
+    if (lastByte === NEWLINE) progress.release();
+    await endFound();
+  } catch (error) {
+    found.leave();
+    // A reader that has gone had some of it: whether that was right is still to be said.
+    if (systemCodeOf(error) === 'EPIPE') await endFound();
+    throw error;
+  } finally {
+    progress.release();
+  }
+}
 
 /** Half open, inside a file of `size` bytes. */
 type RangeOf = (size: number, path: string) => { start: number; end: number };
