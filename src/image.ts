@@ -11,11 +11,13 @@
  * own, before that index and the chunk were verified (class B).
  */
 import path from 'node:path';
-import { CacheDir, type CacheLimits, openCacheDir } from './blob/cache-dir.ts';
+import type { CacheDir, CacheLimits } from './blob/cache-dir.ts';
 import { isPeelError } from './errors.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
+import { archiveTools } from './image/archive-tools.ts';
 import { type FindFileParts, type Found, findInImage, findInLayer, type Verify } from './image/find-file.ts';
 import { ImageRecords } from './image/image-records.ts';
+import { openCache } from './image/open-cache.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
 import { upperTrees } from './image/upper-trees.ts';
@@ -60,8 +62,9 @@ export interface KnownTree {
 /** @throws PeelError for everything that can be wrong with the name, the registry or the documents. */
 export async function openImage(nameText: string, options: OpenImageOptions): Promise<Image> {
   const name = parseImageName(nameText);
-  const cache = await openCache(options);
-  const opened = await openSource(name, options.source, options.signal);
+  const cache = await openCache(options.cacheDir, options.cacheLimits);
+  const tools = archiveTools(cache, options.onProgress);
+  const opened = await openSource(name, options.source, tools, options.signal);
   const source =
     name.transport === 'docker'
       ? withDocumentStore(opened, new DocumentStore(cache.versionDir), options.offline === true)
@@ -89,18 +92,8 @@ export async function openImage(nameText: string, options: OpenImageOptions): Pr
 /** With the path absolute, where the image lies in a file or folder. */
 function nameAnywhere(name: string): string {
   const file = /^((?:oci|oci-archive|docker-archive):)(.*)$/s.exec(name);
-  return file === null ? name : `${file[1]}${path.resolve(file[2] ?? '')}`;
-}
-
-/** A cache that cannot be used costs time, not the answer (P12); one that others could tamper with is refused. */
-async function openCache(options: OpenImageOptions): Promise<CacheDir> {
-  try {
-    return await openCacheDir(options.cacheDir, options.cacheLimits);
-  } catch (error) {
-    if (!isPeelError(error, 'ERR_CACHE') || error.facts['reason'] !== 'unusable') throw error;
-    log().warn({ err: error }, `${error.message}; going on without a cache`);
-    return new CacheDir(path.resolve(options.cacheDir), options.cacheLimits);
-  }
+  // Standard input is nowhere.
+  return file === null || /^-(?::|$)/.test(file[2] ?? '') ? name : `${file[1]}${path.resolve(file[2] ?? '')}`;
 }
 
 /** An image whose manifest and config are known. Layers are indexed when the tree is first asked for. */

@@ -7,6 +7,7 @@
  *   <cache>/v1/trees/<key>            (src/tree/stored-tree.ts)
  *   <cache>/v1/documents, names     (src/source/document-store.ts)
  *   <cache>/v1/images/<key>         (src/image/image-records.ts)
+ *   <cache>/v1/spool/                 (src/image/standard-input.ts); its files have no name
  *   <cache>/v1/evict.lock             (evict-lock.ts)
  *
  * The folder `v1` is raised when a stored form changes in a way that old programs would misread.
@@ -38,12 +39,15 @@ export interface CacheLimits {
 export class CacheDir {
   /** As the user named it, absolute. */
   readonly path: string;
+  /** Bytes on disk that the cache may take. */
+  readonly maxSize: number;
   readonly #evictor: Evictor;
 
   constructor(folder: string, limits: CacheLimits = {}) {
     this.path = folder;
+    this.maxSize = limits.maxSize ?? DEFAULT_MAX_CACHE_BYTES;
     this.#evictor = new Evictor(this.versionDir, {
-      maxSize: limits.maxSize ?? DEFAULT_MAX_CACHE_BYTES,
+      maxSize: this.maxSize,
       minFreeShare: limits.minFreeShare ?? DEFAULT_MIN_FREE_SHARE,
     });
   }

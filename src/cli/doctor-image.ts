@@ -4,6 +4,8 @@
  */
 import { connect, type TLSSocket } from 'node:tls';
 import { PeelError } from '../errors.ts';
+import { archiveTools } from '../image/archive-tools.ts';
+import { openCache } from '../image/open-cache.ts';
 import { parsePlatform } from '../reference/platform.ts';
 import { type RegistryReference } from '../reference/registry-reference.ts';
 import { parseImageName } from '../reference/transport.ts';
@@ -39,7 +41,8 @@ export async function checkImage(context: ImageContext, text: string): Promise<C
     results.push(await check('credentials', () => findCredentials(name.reference, registry)));
     results.push(await check('tls', () => describeTLS(name.reference)));
   }
-  const source = await openSource(name, { registry });
+  const tools = archiveTools(await openCache(settings.cacheDir));
+  const source = await openSource(name, { registry }, tools, signal);
   try {
     const platform = settings.platform === undefined ? undefined : parsePlatform(settings.platform);
     results.push(await check('image', () => describeImage(source, platform, signal)));

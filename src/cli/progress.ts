@@ -6,6 +6,7 @@
  */
 import type { IndexProgress } from '../image/opened-layers.ts';
 import type { Output } from './output.ts';
+import { quoteText } from './quote.ts';
 import type { ProgressStyle } from './settings.ts';
 import { decimalSize } from './size.ts';
 
@@ -61,7 +62,7 @@ class BarProgress implements Progress {
   readonly #write: (text: string) => void;
   readonly #columns: () => number;
   readonly #now: () => number;
-  readonly #started = new Map<number, { at: number; from: number }>();
+  readonly #started = new Map<string, { at: number; from: number }>();
   #drawnAt = Number.NEGATIVE_INFINITY;
   #isShown = false;
   #isHeld = false;
@@ -74,8 +75,8 @@ class BarProgress implements Progress {
 
   layerProgress(event: IndexProgress): void {
     const now = this.#now();
-    const started = this.#started.get(event.layer) ?? { at: now, from: event.bytes };
-    this.#started.set(event.layer, started);
+    const started = this.#started.get(doingOf(event)) ?? { at: now, from: event.bytes };
+    this.#started.set(doingOf(event), started);
     if (event.isDone) {
       if (event.layer === event.layerCount - 1) this.clear();
       return;
@@ -107,7 +108,7 @@ class PlainProgress implements Progress {
   readonly #write: (text: string) => void;
   readonly #now: () => number;
   readonly #layers = new Map<
-    number,
+    string,
     { startedAt: number; from: number; saidAt: number; isComplete: boolean }
   >();
 
@@ -118,22 +119,21 @@ class PlainProgress implements Progress {
 
   layerProgress(event: IndexProgress): void {
     const now = this.#now();
-    const name = `layer ${event.layer + 1} of ${event.layerCount}`;
-    let state = this.#layers.get(event.layer);
+    let state = this.#layers.get(doingOf(event));
     if (state === undefined) {
       state = { startedAt: now, from: event.bytes, saidAt: now, isComplete: false };
-      this.#layers.set(event.layer, state);
-      this.#write(`indexing ${name}: ${decimalSize(event.size)}\n`);
+      this.#layers.set(doingOf(event), state);
+      this.#write(`${doingOf(event)}${event.size === 0 ? '' : `: ${decimalSize(event.size)}`}\n`);
     }
     if (event.isDone && !state.isComplete) {
       state.isComplete = true;
       this.#write(
-        `indexed ${name}: ${decimalSize(event.size)}${rateOf(event.bytes - state.from, now - state.startedAt)}\n`,
+        `${doneOf(event)}: ${decimalSize(event.size)}${rateOf(event.bytes - state.from, now - state.startedAt)}\n`,
       );
     } else if (!event.isDone && now - state.saidAt >= PLAIN_MS) {
       state.saidAt = now;
       this.#write(
-        `indexing ${name}: ${decimalSize(event.bytes)} of ${decimalSize(event.size)}${rateOf(event.bytes - state.from, now - state.startedAt)}\n`,
+        `${doingOf(event)}: ${sizesOf(event)}${rateOf(event.bytes - state.from, now - state.startedAt)}\n`,
       );
     }
   }
@@ -146,12 +146,24 @@ class PlainProgress implements Progress {
 }
 
 function describe(event: IndexProgress): string {
-  const share = event.size > 0 ? Math.min(1, event.bytes / event.size) : 0;
+  if (event.size === 0) return `${doingOf(event)}  ${sizesOf(event)}`;
+  const share = Math.min(1, event.bytes / event.size);
   const filled = Math.floor(share * BAR_CELLS);
   const bar = `${'#'.repeat(filled)}${'-'.repeat(BAR_CELLS - filled)}`;
   const percent = String(Math.floor(share * 100)).padStart(3);
-  const sizes = `${decimalSize(event.bytes)} of ${decimalSize(event.size)}`;
-  return `indexing layer ${event.layer + 1} of ${event.layerCount}  [${bar}] ${percent} %  ${sizes}`;
+  return `${doingOf(event)}  [${bar}] ${percent} %  ${sizesOf(event)}`;
+}
+
+function doingOf({ doing, layer, layerCount }: IndexProgress): string {
+  return doing === undefined ? `indexing layer ${layer + 1} of ${layerCount}` : quoteText(doing);
+}
+
+function doneOf({ doing, layer, layerCount }: IndexProgress): string {
+  return doing === undefined ? `indexed layer ${layer + 1} of ${layerCount}` : `done ${quoteText(doing)}`;
+}
+
+function sizesOf({ bytes, size }: IndexProgress): string {
+  return size === 0 ? decimalSize(bytes) : `${decimalSize(bytes)} of ${decimalSize(size)}`;
 }
 
 /** Nothing for the first moments, when a rate would be a guess. */

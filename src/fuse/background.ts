@@ -33,6 +33,8 @@ export interface BackgroundOptions {
   /** The arguments of this process after the program: the child runs the same. */
   readonly argv: readonly string[];
   readonly env: NodeJS.ProcessEnv;
+  /** The child gets our standard input: the image comes from there. */
+  readonly needsStdin: boolean;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   /** What the child writes to its standard error until it is ready. */
@@ -130,7 +132,7 @@ export async function mountInBackground(
   options.signal.throwIfAborted();
   const child = spawn(process.execPath, [...process.execArgv, ...options.argv], {
     detached: true,
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    stdio: [options.needsStdin ? 'inherit' : 'ignore', 'ignore', 'pipe', 'pipe'],
     env: { ...options.env, [READY_VARIABLE]: String(READY_FD) },
   });
   let giveUp: (reason: unknown) => void = () => undefined;

@@ -18,14 +18,16 @@ import type { Digest, UncompressedOffset, UncompressedRange } from '../units.ts'
 import { isMadeByStargz, type OwnIndexClaim, withoutStargzFiles } from './own-index-claim.ts';
 import { TocSource } from './toc-source.ts';
 
-/** How far the indexing of one layer has come. */
+/** How far the indexing of one layer has come, or what must be read before there are layers. */
 export interface IndexProgress {
-  /** 0 = lowest. */
+  /** 0 = lowest; -1 before there are any. */
   readonly layer: number;
   readonly layerCount: number;
-  readonly digest: Digest;
+  /** What is done, where it is not the indexing of a layer. */
+  readonly doing?: string;
   /** Compressed bytes read. */
   readonly bytes: number;
+  /** 0 where it is not known. */
   readonly size: number;
   readonly isDone: boolean;
 }

@@ -7,6 +7,7 @@
  *   oci-archive:FILE[...]              the same in a tar
  *   docker-archive:FILE[:REF|:@INDEX]  what `docker save` writes
  *   /x  ./x  ../x  ~/x                 recognised by content
+ *   -                                  an archive on standard input; also as FILE
  */
 import { PeelError } from '../errors.ts';
 import type { Digest } from '../units.ts';
@@ -19,6 +20,9 @@ export type Selection =
   /** 0 = first in index.json or manifest.json. */
   | { readonly by: 'position'; readonly position: number }
   | { readonly by: 'digest'; readonly digest: Digest };
+
+/** The path that stands for it, as for GNU tar and `docker load`. */
+export const STANDARD_INPUT = '-';
 
 type FileTransport = 'oci' | 'oci-archive' | 'docker-archive';
 
@@ -49,12 +53,7 @@ const TRANSPORTS_THERE_ARE = 'docker://REF, oci:DIR, oci-archive:FILE, docker-ar
 export function parseImageName(text: string): ImageName {
   if (text === '') throw new PeelError('ERR_USAGE', 'the image has an empty name');
   if (text.includes('\0')) throw new PeelError('ERR_USAGE', `the image name ${excerpt(text)} holds a NUL`);
-  if (text === '-') {
-    throw new PeelError(
-      'ERR_UNSUPPORTED',
-      'an archive on standard input (-) is not supported yet: save it to a file and name the file',
-    );
-  }
+  if (text === STANDARD_INPUT) return { transport: 'path', path: text };
   if (/^(?:\.{0,2}\/|~\/|\.{1,2}$|~$)/.test(text)) return { transport: 'path', path: text };
   if (text.startsWith('docker://')) {
     return { transport: 'docker', reference: parseRegistryReference(text.slice('docker://'.length)) };
@@ -70,6 +69,11 @@ export function parseImageName(text: string): ImageName {
     );
   }
   return { transport: 'docker', reference: parseRegistryReference(text) };
+}
+
+/** Whether the image is an archive on standard input. */
+export function isStandardInput(name: ImageName): boolean {
+  return name.transport !== 'docker' && name.transport !== 'oci' && name.path === STANDARD_INPUT;
 }
 
 /** The name as a user would write it again. */

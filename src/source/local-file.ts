@@ -19,11 +19,17 @@ export interface OpenFile {
 /** Bytes a read: large enough for the disk, small enough for many readers at once. */
 const CHUNK_SIZE = 1024 * 1024;
 
+/** A file that is open already; closing it closes `handle`. `path` names it in messages. */
+export function fileOf(handle: FileHandle, path: string, size: number): OpenFile {
+  return new LocalFile(path, handle, size);
+}
+
 /**
- * A regular file, or undefined when there is none of that name. Symbolic links are followed.
+ * A regular file, or undefined when there is none of that name. Symbolic links are followed. `name` is what messages
+ * call it.
  * @throws PeelError ERR_PERMISSION, ERR_IO; the latter for anything that is no regular file.
  */
-export async function openLocalFile(path: string): Promise<OpenFile | undefined> {
+export async function openLocalFile(path: string, name = path): Promise<OpenFile | undefined> {
   let handle: FileHandle;
   try {
     // NONBLOCK: opening a FIFO that nobody writes would wait for ever. Regular files do not mind.
@@ -32,14 +38,14 @@ export async function openLocalFile(path: string): Promise<OpenFile | undefined>
     const code = systemCodeOf(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     const kind = code === 'EACCES' || code === 'EPERM' ? 'ERR_PERMISSION' : 'ERR_IO';
-    throw new PeelError(kind, `${path} cannot be opened (${code ?? 'unknown error'})`, { cause: error });
+    throw new PeelError(kind, `${name} cannot be opened (${code ?? 'unknown error'})`, { cause: error });
   }
   const stats = await handle.stat();
-  if (stats.isFile()) return new LocalFile(path, handle, stats.size);
+  if (stats.isFile()) return new LocalFile(name, handle, stats.size);
   await handle.close();
   throw new PeelError(
     'ERR_IO',
-    `${path} is ${stats.isDirectory() ? 'a folder' : 'a special file'}, expected a file`,
+    `${name} is ${stats.isDirectory() ? 'a folder' : 'a special file'}, expected a file`,
   );
 }
 

@@ -6,7 +6,8 @@ import { stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { PeelError, systemCodeOf } from '../errors.ts';
-import { formatImageName, type ImageName, type Selection } from '../reference/transport.ts';
+import { formatImageName, type ImageName, type Selection, STANDARD_INPUT } from '../reference/transport.ts';
+import type { ArchiveTools } from './archive/archive-tools.ts';
 import { openFolder } from './layout/folder.ts';
 import { LayoutSource } from './layout/layout-source.ts';
 import type { RegistryOptions } from './registry/options.ts';
@@ -20,12 +21,13 @@ export interface SourceOptions {
 
 /**
  * Files are looked at, registries are not asked yet.
- * @throws PeelError ERR_IMAGE_NOT_FOUND for a path that is not there or holds no image, ERR_UNSUPPORTED for
- * compressed and legacy archives, ERR_DOCUMENT_INVALID for broken ones.
+ * @throws PeelError ERR_IMAGE_NOT_FOUND for a path that is not there or holds no image, ERR_DOCUMENT_INVALID for
+ * broken archives.
  */
 export async function openSource(
   name: ImageName,
   options: SourceOptions,
+  tools: ArchiveTools,
   signal?: AbortSignal,
 ): Promise<ImageSource> {
   switch (name.transport) {
@@ -35,29 +37,34 @@ export async function openSource(
       return openLayout(name.path, formatImageName(name), name.selection);
     case 'oci-archive':
     case 'docker-archive':
-      await expectFile(name.path);
-      return openArchive(name.path, name.transport, name.selection, signal);
+      if (name.path !== STANDARD_INPUT) await expectFile(name.path);
+      return openArchive(name.path, name.transport, name.selection, tools, signal);
     case 'path':
-      return openPath(expandHome(name.path, options.home), signal);
+      return openPath(expandHome(name.path, options.home), tools, signal);
     default:
       return name satisfies never;
   }
 }
 
-async function openPath(file: string, signal: AbortSignal | undefined): Promise<ImageSource> {
-  return (await kindOf(file)) === 'folder'
+async function openPath(
+  file: string,
+  tools: ArchiveTools,
+  signal: AbortSignal | undefined,
+): Promise<ImageSource> {
+  return file !== STANDARD_INPUT && (await kindOf(file)) === 'folder'
     ? openLayout(file, `oci:${file}`, undefined)
-    : openArchive(file, undefined, undefined, signal);
+    : openArchive(file, undefined, undefined, tools, signal);
 }
 
 async function openArchive(
   file: string,
   transport: 'oci-archive' | 'docker-archive' | undefined,
   selection: Selection | undefined,
+  tools: ArchiveTools,
   signal: AbortSignal | undefined,
 ): Promise<ImageSource> {
   const { openArchiveSource } = await import('./archive/open-archive-source.ts');
-  return openArchiveSource(file, transport, selection, signal);
+  return openArchiveSource(file, transport, selection, tools, signal);
 }
 
 async function openLayout(

@@ -50,6 +50,15 @@ export async function replaceFile(
   }
 }
 
+/** A file that no name leads to: its space is given back when it is closed, also by a crash. Makes the folder. */
+export async function openNamelessFile(folder: string): Promise<FileHandle> {
+  await prepareFolder(folder);
+  const temporary = path.join(folder, `${TEMPORARY_PREFIX}${process.pid}-${randomBytes(6).toString('hex')}`);
+  const handle = await createOwnFile(temporary);
+  await rm(temporary, { force: true });
+  return handle;
+}
+
 /** A folder in the place of our file does not give way to a rename. */
 async function renameOver(from: string, to: string): Promise<void> {
   try {

@@ -8,7 +8,7 @@ import { formatLong, modeString, shortTime } from '../../src/cli/long-format.ts'
 import { createProgress, type Progress } from '../../src/cli/progress.ts';
 import type { IndexProgress } from '../../src/image/opened-layers.ts';
 import type { Node } from '../../src/tree/node.ts';
-import type { ByteString, Digest } from '../../src/units.ts';
+import type { ByteString } from '../../src/units.ts';
 import { bytesOfText } from '../../src/units.ts';
 import { useSharedTempDirs } from '../support/temp-dirs.ts';
 
@@ -252,7 +252,6 @@ describe('progress', () => {
     const event = (bytes: number, isDone: boolean): IndexProgress => ({
       layer: 1,
       layerCount: 3,
-      digest: 'sha256:00' as Digest,
       bytes,
       size: 10_000_000,
       isDone,

@@ -124,6 +124,19 @@ describe.skipIf(whyNoMounts() !== undefined)('peel mount', () => {
     expect(runtimeFiles()).toEqual([]);
   });
 
+  test.each([
+    ['a pipe', 'tar c -C "$0" . | exec "$@"'],
+    ['a compressed file', 'tar cJf "$0.tar.xz" -C "$0" . && exec "$@" < "$0.tar.xz"'],
+  ])(
+    'an archive on standard input is mounted from %s in the background, which takes it over',
+    async (_, through) => {
+      const mounted = await peel(['mount', '-', place], { wrapper: ['sh', '-c', through, layout] });
+      expect(mounted).toEqual({ status: 0, stdout: `${place}\n`, stderr: '' });
+      expect(readFileSync(path.join(place, 'etc/motd'), 'utf8')).toBe('upper');
+      expect(await peel(['umount', place])).toMatchObject({ status: 0 });
+    },
+  );
+
   test('-f stays in the foreground until TERM, and then exits with 0', async () => {
     const inForeground = peel(['mount', '-f', `oci:${layout}`, place], {
       onStart: (kill) => {

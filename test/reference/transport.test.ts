@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { formatImageName, parseImageName } from '../../src/reference/transport.ts';
+import { formatImageName, isStandardInput, parseImageName } from '../../src/reference/transport.ts';
 import { codeOf } from './code-of.ts';
 
 const DIGEST = `sha256:${'a'.repeat(64)}`;
@@ -39,6 +39,8 @@ describe('parseImageName', () => {
     ['~/x', { transport: 'path', path: '~/x' }],
     ['.', { transport: 'path', path: '.' }],
     ['..', { transport: 'path', path: '..' }],
+    ['-', { transport: 'path', path: '-' }],
+    ['docker-archive:-:a', { transport: 'docker-archive', path: '-', selection: { by: 'name', name: 'a' } }],
   ])('%s', (text, expected) => {
     expect(parseImageName(text)).toEqual(expected);
     expect(parseImageName(formatImageName(parseImageName(text)))).toEqual(expected);
@@ -46,7 +48,6 @@ describe('parseImageName', () => {
 
   test.each([
     ['', 'ERR_USAGE'],
-    ['-', 'ERR_UNSUPPORTED'],
     ['dir:/x', 'ERR_UNSUPPORTED'],
     ['docker-daemon:alpine:latest', 'ERR_UNSUPPORTED'],
     ['containers-storage:alpine', 'ERR_UNSUPPORTED'],
@@ -66,6 +67,18 @@ describe('parseImageName', () => {
     ['/x\0y', 'ERR_USAGE'],
   ])('%j is refused with %s', (text, code) => {
     expect(codeOf(() => parseImageName(text))).toBe(code);
+  });
+
+  test.each([
+    ['-', true],
+    ['docker-archive:-', true],
+    ['oci-archive:-:@1', true],
+    ['oci:-', false],
+    ['./-', false],
+    ['docker-archive:./-', false],
+    ['alpine', false],
+  ])('%s comes from standard input: %s', (text, expected) => {
+    expect(isStandardInput(parseImageName(text))).toBe(expected);
   });
 
   test('a transport that is not supported is answered with those that are', () => {

@@ -4,13 +4,13 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { Selection } from '../../src/reference/transport.ts';
-import { openArchiveSource } from '../../src/source/archive/open-archive-source.ts';
 import { type ResolvedImage, resolveImage } from '../../src/source/resolve-image.ts';
 import type { ImageSource } from '../../src/source/source.ts';
 import { compressed } from '../../src/units.ts';
 import { codeOfAsync } from '../reference/code-of.ts';
 import { sha256Digest } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
+import { openTestArchive } from '../support/open-archive.ts';
 import { useTempPaths } from '../support/temp-dirs.ts';
 import { collect, type TarMember, tarOf, writeTarFile } from './made-image.ts';
 
@@ -34,7 +34,7 @@ async function readLayers(source: ImageSource, image: ResolvedImage): Promise<Bu
 }
 
 async function read(file: string, selection?: Selection): Promise<Opened> {
-  const source = await openArchiveSource(file, undefined, selection);
+  const source = await openTestArchive(file, undefined, selection);
   try {
     const image = await resolveImage(source, undefined);
     return { name: source.name, image, layers: await readLayers(source, image) };

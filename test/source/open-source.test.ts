@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { parseImageName } from '../../src/reference/transport.ts';
 import { openSource } from '../../src/source/open-source.ts';
 import { codeOfAsync } from '../reference/code-of.ts';
+import { testTools } from '../support/open-archive.ts';
 import { useTempPaths } from '../support/temp-dirs.ts';
 import { MadeLayout, REF_NAME, writeTarFile } from './made-image.ts';
 
@@ -16,10 +17,8 @@ function layout(): MadeLayout {
 }
 
 async function nameOf(text: string, home?: string): Promise<string> {
-  const source = await openSource(parseImageName(text), {
-    registry: {},
-    ...(home === undefined ? {} : { home }),
-  });
+  const options = { registry: {}, ...(home === undefined ? {} : { home }) };
+  const source = await openSource(parseImageName(text), options, await testTools());
   try {
     if (!text.startsWith('docker://')) await source.resolve();
     return source.name;

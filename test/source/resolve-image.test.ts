@@ -1,13 +1,13 @@
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { hostPlatform, parsePlatform } from '../../src/reference/platform.ts';
-import { openArchiveSource } from '../../src/source/archive/open-archive-source.ts';
 import { openFolder } from '../../src/source/layout/folder.ts';
 import { LayoutSource } from '../../src/source/layout/layout-source.ts';
 import { type ResolvedImage, resolveImage } from '../../src/source/resolve-image.ts';
 import type { ImageSource } from '../../src/source/source.ts';
 import { codeOfAsync } from '../reference/code-of.ts';
 import { imagesDir } from '../support/images.ts';
+import { openTestArchive } from '../support/open-archive.ts';
 import { useTempPaths } from '../support/temp-dirs.ts';
 import { type MadeDescriptor, MadeLayout, OCI_CONFIG, OCI_MANIFEST } from './made-image.ts';
 
@@ -210,7 +210,7 @@ describe.skipIf(imagesDir() === undefined)('real images for several platforms', 
     ['archives/apple/scratch.tar', 'linux/amd64'],
     ['archives/oras-go/hello-world-prefixed-path.tar', 'linux/amd64'],
   ])('%s is opened for %s (E164, E171)', async (name, platform) => {
-    const source = await openArchiveSource(path.join(root, name), undefined, undefined);
+    const source = await openTestArchive(path.join(root, name));
     const found = await resolveImage(source, parsePlatform(platform));
     expect(found.config.platform).toMatchObject(parsePlatform(platform));
     await source.close();

@@ -19,6 +19,7 @@ import { type Interruption, listenForInterruption, serve } from '../../fuse/serv
 import { TRANSPORT_NAMES, TRANSPORTS, type TransportName } from '../../fuse/transports.ts';
 import { configureLog } from '../../log.ts';
 import { type MountedImage, type MountImageOptions, mountImage } from '../../mount.ts';
+import { isStandardInput, parseImageName } from '../../reference/transport.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { EntryWriter } from '../json-output.ts';
 import { parseMountOptions } from '../mount-options.ts';
@@ -95,7 +96,7 @@ export const mount = defineCommand({
     if (pipe !== undefined) return serveInBackground(context, name, place, options, pipe);
     return context.flags.foreground
       ? serveInForeground(context, name, place, options)
-      : startInBackground(context, options);
+      : startInBackground(context, name, options);
   },
 });
 
@@ -251,7 +252,11 @@ function isEmptyFile(file: string): boolean {
   return (statSync(file, { throwIfNoEntry: false })?.size ?? 0) === 0;
 }
 
-async function startInBackground(context: MountContext, options: MountOptions): Promise<number> {
+async function startInBackground(
+  context: MountContext,
+  name: string,
+  options: MountOptions,
+): Promise<number> {
   const { progress } = context.settings;
   const interruption = listenForInterruption(process);
   try {
@@ -262,6 +267,7 @@ async function startInBackground(context: MountContext, options: MountOptions): 
         progress === 'auto' && context.stderr.isTerminal
           ? { PEEL_PROGRESS: 'plain', ...context.env }
           : context.env,
+      needsStdin: isStandardInput(parseImageName(name)),
       timeoutMs: options.timeoutMs,
       signal: interruption.signal,
       onStderr: (chunk) => {

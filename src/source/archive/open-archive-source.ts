@@ -15,6 +15,7 @@ import { formatSelection, type Selection } from '../../reference/transport.ts';
 import type { Digest } from '../../units.ts';
 import { LayoutSource } from '../layout/layout-source.ts';
 import type { ImageSource } from '../source.ts';
+import type { ArchiveTools } from './archive-tools.ts';
 import { DockerArchiveSource, SAVE_MANIFEST_FILE } from './docker-archive-source.ts';
 import { isLegacyArchive, LegacyArchiveSource, REPOSITORIES_FILE } from './legacy-archive-source.ts';
 import { type Archive, openArchive } from './open-archive.ts';
@@ -28,15 +29,17 @@ const MAX_COMPARED_DEPTH = 4;
 
 /**
  * @param transport what the user said it is; undefined to find out.
+ * @param file `-` for standard input.
  * @throws PeelError ERR_IMAGE_NOT_FOUND, ERR_UNSUPPORTED, ERR_DOCUMENT_INVALID
  */
 export async function openArchiveSource(
   file: string,
   transport: ArchiveTransport | undefined,
   selection: Selection | undefined,
+  tools: ArchiveTools,
   signal?: AbortSignal,
 ): Promise<ImageSource> {
-  const archive = await openArchive(file, signal);
+  const archive = await openArchive(file, tools, signal);
   try {
     const kind = await recognise(archive, file, transport);
     const name = `${kind}:${file}${formatSelection(selection)}`;

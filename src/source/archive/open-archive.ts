@@ -1,7 +1,9 @@
 /** A tar file opened once: its table of members, and the members as files. */
 import { PeelError } from '../../errors.ts';
+import { STANDARD_INPUT } from '../../reference/transport.ts';
 import type { Folder } from '../layout/folder.ts';
 import { type OpenFile, openLocalFile } from '../local-file.ts';
+import type { ArchiveTools } from './archive-tools.ts';
 import { type CompressionName, compressionOf, MAGIC_LENGTH } from './magic.ts';
 import { type Member, type MemberTable, readMemberTable } from './member-table.ts';
 
@@ -14,29 +16,22 @@ export interface Archive extends Folder {
 /** Documents that decide what an archive is; two of a name would make it two images (FAULTS B3). */
 const DECIDING_MEMBERS = ['oci-layout', 'index.json', 'manifest.json'];
 
-/** The program that undoes it. */
-const DECOMPRESSOR_OF: Readonly<Record<CompressionName, string>> = {
-  gzip: 'gunzip',
-  zstd: 'unzstd',
-  xz: 'unxz',
-  bzip2: 'bunzip2',
-};
-
 /**
- * @throws PeelError ERR_IMAGE_NOT_FOUND when there is no such file, ERR_UNSUPPORTED for a compressed archive
- * (E180), ERR_DOCUMENT_INVALID for what is no tar.
+ * @throws PeelError ERR_IMAGE_NOT_FOUND when there is no such file, or it is no tar, ERR_DOCUMENT_INVALID for a broken
+ * one, also where it is compressed (E180).
  */
-export async function openArchive(path: string, signal?: AbortSignal): Promise<Archive> {
-  const file = await openLocalFile(path);
-  if (file === undefined) throw new PeelError('ERR_IMAGE_NOT_FOUND', `${path} does not exist`);
+export async function openArchive(path: string, tools: ArchiveTools, signal?: AbortSignal): Promise<Archive> {
+  const name = path === STANDARD_INPUT ? 'standard input' : path;
+  const found = path === STANDARD_INPUT ? await tools.openStandardInput(signal) : await openLocalFile(path);
+  if (found === undefined) throw new PeelError('ERR_IMAGE_NOT_FOUND', `${path} does not exist`);
+  const file = await openUncompressed(found, tools, name, signal);
   try {
-    await refuseCompressed(file, path);
-    const members = await readMemberTable(file, path, signal);
-    for (const name of DECIDING_MEMBERS) {
-      if (members.isRepeated(name)) {
+    const members = await readMemberTable(file, name, signal);
+    for (const member of DECIDING_MEMBERS) {
+      if (members.isRepeated(member)) {
         throw new PeelError(
           'ERR_DOCUMENT_INVALID',
-          `${path} has several members named ${name}: it is ambiguous`,
+          `${name} has several members named ${member}: it is ambiguous`,
         );
       }
     }
@@ -47,15 +42,24 @@ export async function openArchive(path: string, signal?: AbortSignal): Promise<A
   }
 }
 
-async function refuseCompressed(file: OpenFile, path: string): Promise<void> {
-  if (file.size === 0)
-    throw new PeelError('ERR_IMAGE_NOT_FOUND', `${path} is not an image archive: it is empty`);
-  const name = compressionOf(await file.read(0, Math.min(MAGIC_LENGTH, file.size)));
-  if (name === undefined) return;
-  throw new PeelError(
-    'ERR_UNSUPPORTED',
-    `${path} is compressed with ${name}, so that no part of it can be read alone: decompress it first (${DECOMPRESSOR_OF[name]})`,
-  );
+/** The file, or what it unpacks to. Closes it where that fails. */
+async function openUncompressed(
+  file: OpenFile,
+  tools: ArchiveTools,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<OpenFile> {
+  let compression: CompressionName | undefined;
+  try {
+    if (file.size === 0) {
+      throw new PeelError('ERR_IMAGE_NOT_FOUND', `${name} is not an image archive: it is empty`);
+    }
+    compression = compressionOf(await file.read(0, Math.min(MAGIC_LENGTH, file.size)));
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  return compression === undefined ? file : tools.unpack(file, compression, name, signal);
 }
 
 class OpenArchive implements Archive {
