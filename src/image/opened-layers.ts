@@ -91,7 +91,7 @@ export class OpenedLayers {
       onlookerOf: ({ digest }) => jointly(this.#onlookersOf(digest), signal),
       onPass: ({ digest, size }, bytes, isDone) => {
         const layer = this.#indicesOf(digest)[0] ?? 0;
-        parts.onProgress?.({ layer, layerCount: parts.layers.length, digest, bytes, size, isDone });
+        parts.onProgress?.({ layer, layerCount: parts.layers.length, bytes, size, isDone });
       },
     });
   }
