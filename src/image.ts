@@ -12,7 +12,6 @@
  */
 import path from 'node:path';
 import type { CacheDir, CacheLimits } from './blob/cache-dir.ts';
-import { isPeelError } from './errors.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
 import { archiveTools } from './image/archive-tools.ts';
 import { type FindFileParts, type Found, findInImage, findInLayer, type Verify } from './image/find-file.ts';
