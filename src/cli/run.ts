@@ -7,6 +7,7 @@
  */
 import { isatty } from 'node:tty';
 import { EXIT_STATUS_OF, PeelError, systemCodeOf } from '../errors.ts';
+import type { SignalSource } from '../fuse/serve.ts';
 import { checkPositionals, flagsOf, type OptionValues, parseOptions, splitCommandLine } from './arguments.ts';
 import type { Command, Context, OptionTable } from './command.ts';
 import { findCommand, unknownCommand } from './commands.ts';
@@ -14,6 +15,7 @@ import { readConfigFile } from './config-file.ts';
 import { describeError, describeStack } from './error-report.ts';
 import { GLOBAL_OPTIONS } from './global-options.ts';
 import { formatHelp } from './help.ts';
+import { listenForInterruption } from './interruption.ts';
 import { startLog } from './log-output.ts';
 import { ImageOpener } from './open-images.ts';
 import { type Output, StreamOutput } from './output.ts';
@@ -29,8 +31,7 @@ export interface Surroundings {
   readonly env: NodeJS.ProcessEnv;
   readonly stdout: NodeJS.WriteStream & { readonly fd: number };
   readonly stderr: NodeJS.WriteStream & { readonly fd: number };
-  /** Calls back at each SIGINT and SIGTERM; returns what ends that. */
-  readonly onInterrupt: (callback: (signal: NodeJS.Signals) => void) => () => void;
+  readonly signals: SignalSource;
   /** Ends the process at once: for a second interrupt. */
   readonly exit: (status: number) => never;
 }
@@ -119,7 +120,10 @@ async function runCommand(
   startLog(settings.logLevel, settings.quiet, (record) => {
     say(record).catch(() => {});
   });
-  const interruption = listenForInterrupts(line.command, surroundings);
+  const interruption = listenForInterruption(surroundings.signals, {
+    by: line.command.ownSignals === true ? [] : ['SIGINT', 'SIGTERM'],
+    again: () => surroundings.exit(EXIT_STATUS_OF.ERR_INTERRUPTED),
+  });
   const images = new ImageOpener(settings, surroundings.env, interruption.signal, progress);
   const context: Context = {
     args: line.args,
@@ -145,26 +149,6 @@ async function runCommand(
     await images.close();
     interruption.end();
   }
-}
-
-/** A signal that aborts at the first SIGINT or SIGTERM; the second one ends the process at once. */
-function listenForInterrupts(
-  command: Command,
-  surroundings: Surroundings,
-): { signal: AbortSignal; interrupted: Promise<never>; end: () => void } {
-  const controller = new AbortController();
-  const interrupted = new Promise<never>((_, reject) => {
-    controller.signal.addEventListener('abort', () => reject(controller.signal.reason as Error), {
-      once: true,
-    });
-  });
-  interrupted.catch(() => {});
-  if (command.ownSignals === true) return { signal: controller.signal, interrupted, end: () => {} };
-  const end = surroundings.onInterrupt((signal) => {
-    if (controller.signal.aborted) surroundings.exit(EXIT_STATUS_OF.ERR_INTERRUPTED);
-    controller.abort(new PeelError('ERR_INTERRUPTED', `interrupted by ${signal}`));
-  });
-  return { signal: controller.signal, interrupted, end };
 }
 
 async function reportError(error: unknown, settings: Settings | undefined, stderr: Output): Promise<number> {

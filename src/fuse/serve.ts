@@ -5,7 +5,7 @@
  *   again      -> stop at once: who still reads gets ENOTCONN
  *   HUP        -> credentials are read again        USR1 -> statistics go to the log
  */
-import { isPeelError, PeelError } from '../errors.ts';
+import { isPeelError } from '../errors.ts';
 import { log, prepareLog } from '../log.ts';
 
 export interface Served {
@@ -18,7 +18,7 @@ export interface Served {
   reload(): Promise<void>;
 }
 
-type Signal = 'SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGUSR1';
+export type Signal = 'SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGUSR1';
 
 /** The part of `process` that is needed. */
 export interface SignalSource {
@@ -89,40 +89,4 @@ async function unmountOrDetach(served: Served, say: (message: string) => void): 
       `${served.mountPoint} is in use: detached, and served until the last user leaves; the signal again stops it`,
     );
   }
-}
-
-export interface Interruption {
-  /** Aborted by the first TERM, INT or HUP; the reason is a PeelError ERR_INTERRUPTED. */
-  readonly signal: AbortSignal;
-  /** Rejects with that reason. */
-  readonly interrupted: Promise<never>;
-  /** Listens no more. */
-  end(): void;
-}
-
-/**
- * Signals before there is a mount to serve. HUP ends it as TERM and INT do: left alone it would end the process
- * and might leave a mount. USR1 has nothing to tell yet; left alone it makes Node open a port for debuggers.
- */
-export function listenForInterruption(signals: SignalSource): Interruption {
-  const controller = new AbortController();
-  const interrupted = new Promise<never>((_resolve, reject) => {
-    controller.signal.addEventListener('abort', () => reject(controller.signal.reason));
-  });
-  interrupted.catch(() => undefined); // whoever waits for it is told; nobody has to
-  const ignore = (): void => undefined;
-  signals.on('SIGUSR1', ignore);
-  const listeners = (['SIGTERM', 'SIGINT', 'SIGHUP'] as const).map((name) => {
-    const listener = (): void => controller.abort(new PeelError('ERR_INTERRUPTED', `interrupted by ${name}`));
-    signals.on(name, listener);
-    return [name, listener] as const;
-  });
-  return {
-    signal: controller.signal,
-    interrupted,
-    end: () => {
-      for (const [name, listener] of listeners) signals.off(name, listener);
-      signals.off('SIGUSR1', ignore);
-    },
-  };
 }

@@ -15,12 +15,13 @@ import {
   removeLogsOfDeadServers,
 } from '../../fuse/mount-records.ts';
 import { MOUNT_TYPE, readMountTable } from '../../fuse/mount-table.ts';
-import { type Interruption, listenForInterruption, serve } from '../../fuse/serve.ts';
+import { serve } from '../../fuse/serve.ts';
 import { TRANSPORT_NAMES, TRANSPORTS, type TransportName } from '../../fuse/transports.ts';
 import { configureLog } from '../../log.ts';
 import { type MountedImage, type MountImageOptions, mountImage } from '../../mount.ts';
 import { isStandardInput, parseImageName } from '../../reference/transport.ts';
 import { type Context, defineCommand } from '../command.ts';
+import { type Interruption, type InterruptionOptions, listenForInterruption } from '../interruption.ts';
 import { EntryWriter } from '../json-output.ts';
 import { parseMountOptions } from '../mount-options.ts';
 import { quoteText } from '../quote.ts';
@@ -65,6 +66,12 @@ const OPTIONS = {
 } as const;
 
 type MountContext = Context<typeof OPTIONS>;
+
+/**
+ * Signals before there is a mount to serve. HUP ends it as TERM and INT do: left alone it would end the process and
+ * might leave a mount. USR1 has nothing to tell yet; left alone it makes Node open a port for debuggers.
+ */
+const BEFORE_SERVING: InterruptionOptions = { by: ['SIGTERM', 'SIGINT', 'SIGHUP'], ignored: ['SIGUSR1'] };
 
 const DEFAULT_TIMEOUT_S = 30;
 const DEFAULT_READ_TIMEOUT_S = 60;
@@ -188,7 +195,7 @@ async function openAndServe(
   options: MountImageOptions,
   onMessage: (message: string) => void,
 ): Promise<{ readonly mounted: MountedImage; readonly served: Promise<void> }> {
-  const interruption = listenForInterruption(process);
+  const interruption = listenForInterruption(process, BEFORE_SERVING);
   try {
     const mounted = await openAndMount(context, name, place, options, interruption);
     const served = serve(mounted, { signals: process, tell: onMessage });
@@ -258,7 +265,7 @@ async function startInBackground(
   options: MountOptions,
 ): Promise<number> {
   const { progress } = context.settings;
-  const interruption = listenForInterruption(process);
+  const interruption = listenForInterruption(process, BEFORE_SERVING);
   try {
     const { mountPoint, pid } = await mountInBackground({
       argv: process.argv.slice(1),
