@@ -1,6 +1,7 @@
 // An HTTP proxy on loopback in front of a registry that counts requests and body bytes: for the benchmarks
 // and the tests, so that what peel fetches is counted by somebody else.
 import http from 'node:http';
+import { listenOnLoopback } from './listen.mjs';
 
 /** @param {string} upstream host:port */
 export async function countingProxy(upstream) {
@@ -25,13 +26,8 @@ export async function countingProxy(upstream) {
     response.on('close', () => forwarded.destroy());
     request.pipe(forwarded);
   });
-  await new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve(undefined));
-  });
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
   return {
-    address: `127.0.0.1:${address.port}`,
+    address: await listenOnLoopback(server),
     counts,
     /** Sets the counts to zero. */
     reset() {

@@ -2,6 +2,7 @@
 // bottleneck in each direction that all connections share. Counts the bytes that arrive at the client. For the
 // benchmarks and the tests.
 import net from 'node:net';
+import { listenOnLoopback } from './listen.mjs';
 
 /** Bytes on their way in one connection and direction before its sender has to wait: a TCP window. */
 const WINDOW = 4 << 20;
@@ -111,13 +112,8 @@ export async function slowProxy(upstream, { roundTripMs, megabits }) {
     client.pause();
     registry.once('connect', () => setTimeout(() => client.resume(), roundTripMs));
   });
-  await new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve(undefined));
-  });
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
   return {
-    address: `127.0.0.1:${address.port}`,
+    address: await listenOnLoopback(server),
     counts,
     /** Sets the counts to zero. */
     reset() {
