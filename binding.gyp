@@ -16,6 +16,8 @@
         "native/fuse_parked.cc",
         "native/fuse_session.cc",
         "native/fuse_thread.cc",
+        "native/fuse_uring.cc",
+        "native/fuse_uring_setup.cc",
         "native/fuse_watchdog.cc",
         "native/gzip_header.cc",
         "native/gzip_stream.cc",
@@ -37,6 +39,7 @@
         "native/tree_seal.cc",
         "native/tree_validator.cc",
         "native/tree_view.cc",
+        "native/uring.cc",
         "native/window.cc",
         "native/xz_stream.cc",
         "native/zstd_stream.cc"

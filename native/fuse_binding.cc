@@ -190,15 +190,16 @@ bool GetTargets(const double* table, size_t length, const uint8_t* bytes, size_t
 }
 
 // openFuseSession(treeBytes, uid or -1, gid or -1, kernelChecks, containsLinks, targets, targetBytes, threads,
-// parkedLimitMs, callback)
+// parkedLimitMs, overUring, callback)
 napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
-  napi_value arguments[10];
+  napi_value arguments[11];
   const uint8_t* data = nullptr;
   size_t size = 0;
   double uid = 0;
   double gid = 0;
   bool kernel_checks = false;
   bool contains_links = false;
+  bool over_uring = false;
   const double* targets = nullptr;
   size_t target_count = 0;
   const uint8_t* target_bytes = nullptr;
@@ -212,7 +213,8 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   if (napi_get_value_bool(env, arguments[3], &kernel_checks) != napi_ok ||
-      napi_get_value_bool(env, arguments[4], &contains_links) != napi_ok) {
+      napi_get_value_bool(env, arguments[4], &contains_links) != napi_ok ||
+      napi_get_value_bool(env, arguments[9], &over_uring) != napi_ok) {
     return ThrowType(env, "not a boolean");
   }
   try {
@@ -227,6 +229,7 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
     fuse::SessionOptions options;
     options.threads = threads == 0 ? 1 : static_cast<unsigned>(threads);
     options.parked_limit_ms = limit;
+    options.over_uring = over_uring;
 
     auto handle = std::make_shared<FuseHandle>();
     handle->env = env;
@@ -234,7 +237,7 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
     auto* context = new std::shared_ptr<FuseHandle>(handle);
     if (napi_create_string_utf8(env, "peel fuse", NAPI_AUTO_LENGTH, &label) != napi_ok ||
         napi_create_threadsafe_function(
-            env, arguments[9], nullptr, label, 0, 1, context,
+            env, arguments[10], nullptr, label, 0, 1, context,
             [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<FuseHandle>*>(data); }, context,
             Deliver, &handle->wake) != napi_ok) {
       delete context;
@@ -397,8 +400,11 @@ napi_value FuseStatistics(napi_env env, napi_callback_info info) {
     if (!SetProperty(env, object, name, NumberOf(env, static_cast<double>(count)))) return nullptr;
   }
   const uint64_t misses = handle->session->Misses();
+  const uint64_t over_uring = handle->session->OverUring();
   if (others > 0 && !SetProperty(env, object, "refused", NumberOf(env, static_cast<double>(others)))) return nullptr;
   if (misses > 0 && !SetProperty(env, object, "missed", NumberOf(env, static_cast<double>(misses)))) return nullptr;
+  if (over_uring > 0 && !SetProperty(env, object, "io_uring", NumberOf(env, static_cast<double>(over_uring))))
+    return nullptr;
   return object;
 }
 

@@ -21,6 +21,10 @@ constexpr uint64_t kWanted = kAsyncRead          // pages of one file are asked 
 
 }  // namespace
 
+uint64_t Offered(const InitRequest& offer) {
+  return offer.flags | (uint64_t{offer.flags2} << 32);
+}
+
 Agreement Negotiate(const InitRequest& offer, const Wishes& wishes, InitReply* reply, Terms* session) {
   *reply = InitReply();
   reply->major = kMajor;
@@ -28,9 +32,10 @@ Agreement Negotiate(const InitRequest& offer, const Wishes& wishes, InitReply* r
   if (offer.major > kMajor) return Agreement::kAskAgain;
   if (offer.major < kMajor || offer.minor < kOldestMinor) return Agreement::kTooOld;
 
-  const uint64_t offered = offer.flags | (uint64_t{offer.flags2} << 32);
-  const uint64_t taken = offered & (kWanted | (wishes.posix_acls ? uint64_t{kPosixAcl} : 0) |
-                                    (wishes.mapped_owners ? uint64_t{kAllowIdmap} : 0));
+  const uint64_t offered = Offered(offer);
+  const uint64_t taken =
+      offered & (kWanted | (wishes.posix_acls ? uint64_t{kPosixAcl} : 0) |
+                 (wishes.mapped_owners ? uint64_t{kAllowIdmap} : 0) | (wishes.over_uring ? uint64_t{kOverUring} : 0));
   reply->minor = std::min(offer.minor, kMinor);
   reply->max_readahead = offer.max_readahead;
   reply->flags = static_cast<uint32_t>(taken);

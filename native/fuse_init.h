@@ -13,6 +13,8 @@ struct Wishes {
   // Owners are plain numbers here, so that the kernel may map them per mount. It refuses the whole INIT where the mount
   // has no default_permissions.
   bool mapped_owners = false;
+  // Requests over io_uring. Once promised, nothing is answered until all queues are there.
+  bool over_uring = false;
 };
 
 struct Terms {
@@ -26,6 +28,9 @@ enum class Agreement : uint8_t {
   kAskAgain,  // a newer major: the reply names ours, and the kernel sends another INIT
   kTooOld,
 };
+
+// Features that the kernel offers.
+uint64_t Offered(const InitRequest& offer);
 
 Agreement Negotiate(const InitRequest& offer, const Wishes& wishes, InitReply* reply, Terms* session);
 

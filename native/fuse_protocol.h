@@ -93,6 +93,7 @@ enum Feature : uint64_t {
   kInitExtended = 1ull << 30,
   kPassthrough = 1ull << 37,
   kAllowIdmap = 1ull << 40,
+  kOverUring = 1ull << 41,
 };
 
 struct RequestHeader {
@@ -270,5 +271,37 @@ static_assert(sizeof(LseekRequest) == 24);
 struct LseekReply {
   uint64_t offset;
 };
+
+// Over io_uring (Linux 6.14) each processor of the machine has a queue, each queue entries, each entry a header and a
+// payload in the server's memory. A request comes in an entry, and its answer goes back in it:
+//
+//   request  │ RequestHeader   │ first argument │ EntryInfo │    payload: the other arguments
+//   reply    │ ReplyHeader     │                │ EntryInfo │    payload: all of the result
+struct EntryInfo {
+  uint64_t flags;
+  uint64_t commit_id;     // names the request in the commit
+  uint32_t payload_size;  // bytes used
+  uint32_t zero;
+  uint64_t reserved;
+};
+struct EntryHeader {
+  uint8_t message[128];
+  uint8_t argument[128];
+  EntryInfo info;
+};
+static_assert(sizeof(EntryHeader) == 288);
+
+enum UringCommand : uint32_t {
+  kRegister = 1,        // a new entry; completes with a request
+  kCommitAndFetch = 2,  // an answer; completes with the next request
+};
+struct UringArguments {  // of either command
+  uint64_t flags;
+  uint64_t commit_id;
+  uint16_t queue;
+  uint8_t zero[6];
+};
+static_assert(sizeof(UringArguments) == 24);
+constexpr uint32_t kEntryParts = 2;  // what kRegister is given: an iovec for the header, one for the payload
 
 }  // namespace peel::fuse

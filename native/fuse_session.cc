@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <future>
 #include <memory>
 #include <thread>
 #include <utility>
 
 #include "fuse_thread.h"
+#include "fuse_uring_setup.h"
 #include "monotonic.h"
 
 namespace peel::fuse {
@@ -42,19 +44,27 @@ Session::Session(const TreeView& tree, OpsOptions ops, SessionOptions options, s
                     Put(event);
                   }),
       ops_(tree_, span_files_, std::move(ops)),
-      threads_(new Thread[std::max(options.threads, 1u)]),
+      threads_(new Thread[MostThreads()]),
       counts_(new std::atomic<uint64_t>[kOpcodes]) {
   for (uint32_t opcode = 0; opcode < kOpcodes; ++opcode) counts_[opcode].store(0);
+}
+
+unsigned Session::MostThreads() const {
+  return std::max(options_.threads, 1u) + kMostChannels;
+}
+
+uint64_t Session::OverUring() const {
+  uint64_t sum = 0;
+  for (unsigned index = 0; index < MostThreads(); ++index) {
+    sum += threads_[index].over_uring.load(std::memory_order_relaxed);
+  }
+  return sum;
 }
 
 Status Session::Start(int fd) {
   auto device = std::make_shared<Device>(fd);
   fcntl(fd, F_SETFD, FD_CLOEXEC);
-  Begin agree = [this, device](int* error) {
-    if (!Agree(*device, error)) return false;
-    StartOthers(*device);
-    return true;
-  };
+  Begin agree = [this, device](int* error) { return Agree(device, error); };
   if (!StartThread("peel-watch", [self = shared_from_this()] { self->WatchLoop(); }) ||
       !Launch(device, std::move(agree))) {
     return Status::Of(Fault::kMemory, "cannot start a thread");
@@ -64,7 +74,7 @@ Status Session::Start(int fd) {
 
 void Session::Stop() {
   stopping_.store(true);
-  for (unsigned index = 0; index < std::max(options_.threads, 1u); ++index) {
+  for (unsigned index = 0; index < MostThreads(); ++index) {
     while (threads_[index].busy_since.load() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   { std::lock_guard<std::mutex> wakes(events_mutex_); }
@@ -91,6 +101,38 @@ void Session::StartOthers(const Device& device) {
   }
 }
 
+// Threads with a channel over io_uring each, which are there before INIT promises them and wait for its outcome.
+struct Session::UringStart {
+  ~UringStart() { Tell(false); }
+
+  void Tell(bool is_agreed) {
+    if (!is_told) outcome.set_value(is_agreed);
+    is_told = true;
+  }
+
+  std::promise<bool> outcome;
+  std::shared_future<bool> is_agreed = outcome.get_future().share();
+  std::vector<std::future<int>> registered;
+  bool is_told = false;
+};
+
+int Session::StartUring(const std::shared_ptr<Device>& device, UringStart* start) {
+  std::vector<std::shared_ptr<UringChannel>> channels;
+  if (const int error = PrepareUring(device, &channels); error != 0) return error;
+  for (const std::shared_ptr<UringChannel>& channel : channels) {
+    auto registered = std::make_shared<std::promise<int>>();
+    start->registered.push_back(registered->get_future());
+    Begin begin = [channel, registered, is_agreed = start->is_agreed](int*) {
+      if (!is_agreed.get()) return false;
+      registered->set_value(channel->Register());
+      return true;
+    };
+    if (!Launch(channel, std::move(begin))) return EAGAIN;
+  }
+  urings_ = std::move(channels);
+  return 0;
+}
+
 void Session::Serve(std::shared_ptr<Channel> channel, Begin begin, size_t index) {
   int error = 0;
   try {
@@ -103,16 +145,22 @@ void Session::Serve(std::shared_ptr<Channel> channel, Begin begin, size_t index)
     error = ENOMEM;
   }
   threads_[index].busy_since.store(0);
+  if (error != 0 && error != ENODEV && error != ECONNABORTED) is_broken_.store(true);
+  // An io_uring does not hear of the end of the mount while all that it has is parked.
+  if (index == 0) {
+    for (const std::shared_ptr<UringChannel>& uring : urings_) uring->End();
+    urings_.clear();
+  }
   // Descriptors are closed before the end is told.
   begin = nullptr;
   channel.reset();
   Leave(error);
 }
 
-bool Session::Agree(Device& device, int* error) {
+bool Session::Agree(const std::shared_ptr<Device>& device, int* error) {
   for (;;) {
     Incoming incoming;
-    if (!device.Take(&incoming, error)) return false;
+    if (!device->Take(&incoming, error)) return false;
     fuse::Request request;
     if (Decode(incoming.bytes, incoming.size, &request) != Decoded::kOk || request.opcode != kInit) {
       *error = EPROTO;
@@ -120,22 +168,38 @@ bool Session::Agree(Device& device, int* error) {
     }
     const Place place{request.unique, incoming.entry};
     counts_[kInit].fetch_add(1, std::memory_order_relaxed);
+    Wishes wishes = ops_.InitWishes();
+    UringStart uring;
+    int uring_error = ENOTSUP;
+    if (options_.over_uring && request.init.major == kMajor && (Offered(request.init) & kOverUring) != 0) {
+      uring_error = StartUring(device, &uring);
+    }
+    wishes.over_uring = uring_error == 0;
     InitReply reply;
     Terms agreed;
-    const Agreement agreement = Negotiate(request.init, ops_.InitWishes(), &reply, &agreed);
+    const Agreement agreement = Negotiate(request.init, wishes, &reply, &agreed);
     if (agreement == Agreement::kTooOld) {
-      device.AnswerError(place, EPROTO);
+      device->AnswerError(place, EPROTO);
       *error = EPROTONOSUPPORT;
       return false;
     }
     if (agreement == Agreement::kAgreed) ops_.Agree(agreed);
-    *error = device.AnswerData(place, reinterpret_cast<const uint8_t*>(&reply), sizeof(reply));
+    *error = device->AnswerData(place, reinterpret_cast<const uint8_t*>(&reply), sizeof(reply));
     if (*error != 0) return false;
     if (agreement == Agreement::kAskAgain) continue;
+    if (uring_error == 0) {
+      is_over_uring_.store(true);
+      uring.Tell(true);
+      for (std::future<int>& registered : uring.registered) {
+        if (const int refused = registered.get(); refused != 0) uring_error = refused;
+      }
+    }
+    if (uring_error != 0) StartOthers(*device);
     Event ready{Event::kReady};
     ready.id = agreed.minor;
     ready.ino = agreed.features & 0xffffffff;
     ready.offset = agreed.features >> 32;
+    ready.length = static_cast<uint64_t>(uring_error);
     Put(ready);
     return true;
   }
@@ -148,6 +212,7 @@ bool Session::ServeOne(const std::shared_ptr<Channel>& channel, Thread& thread, 
   // In this order, so that Stop() either sees the thread busy or the thread sees that it stops.
   thread.busy_since.store(MonotonicMs());
   if (stopping_.load()) return false;
+  if (incoming.entry != 0) thread.over_uring.fetch_add(1, std::memory_order_relaxed);
   Dispatch(channel, incoming);
   thread.busy_since.store(0);
   return true;
@@ -252,7 +317,8 @@ std::vector<Event> Session::TakeEvents() {
 int Session::Watch(const std::string& program, uint32_t connection, uint64_t limit_ms) {
   {
     std::lock_guard<std::mutex> lock(watch_mutex_);
-    if (const int error = watchdog_.Start(program, connection, limit_ms); error != 0) return error;
+    if (const int error = watchdog_.Start(program, connection, limit_ms, is_over_uring_.load()); error != 0)
+      return error;
   }
   watch_changed_.notify_all();
   return 0;
@@ -285,7 +351,8 @@ void Session::WatchLoop() {
 
 // A thread that has had one request for too long is stuck, and so are its readers.
 bool Session::IsAlive(uint64_t now_ms, uint64_t limit_ms) const {
-  for (unsigned index = 0; index < std::max(options_.threads, 1u); ++index) {
+  if (is_broken_.load()) return false;
+  for (unsigned index = 0; index < MostThreads(); ++index) {
     const uint64_t since = threads_[index].busy_since.load();
     if (since != 0 && now_ms > since && now_ms - since > limit_ms) return false;
   }

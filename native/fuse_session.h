@@ -25,6 +25,7 @@
 #include "fuse_device.h"
 #include "fuse_ops.h"
 #include "fuse_parked.h"
+#include "fuse_uring.h"
 #include "fuse_watchdog.h"
 #include "span_files.h"
 #include "status.h"
@@ -36,7 +37,7 @@ struct Event {
     kMiss = 0,         // id, ino, offset, length: answer it
     kInterrupted = 1,  // id: whoever asked has gone
     kUsed = 2,         // layer, span: read from the cache without asking
-    kReady = 3,        // minor: INIT is done
+    kReady = 3,        // minor, features: INIT is done; length: 0 over io_uring, else the errno that keeps it away
     kClosed = 4,       // error: 0 unmounted, else the errno; the last event
     kUnwatched = 5,    // error: the watchdog has ended
   } kind;
@@ -51,6 +52,8 @@ struct SessionOptions {
   unsigned threads = 1;
   // A parked read that nobody has answered for so long fails with EIO; 0: never.
   uint64_t parked_limit_ms = 0;
+  // Requests over io_uring, where the kernel has it.
+  bool over_uring = false;
 };
 
 class Session : public std::enable_shared_from_this<Session> {
@@ -82,13 +85,19 @@ class Session : public std::enable_shared_from_this<Session> {
   // Requests so far by opcode; and reads answered by JavaScript.
   uint64_t Count(uint32_t opcode) const { return counts_[opcode].load(std::memory_order_relaxed); }
   uint64_t Misses() const { return misses_.load(std::memory_order_relaxed); }
+  // Requests that came over io_uring.
+  uint64_t OverUring() const;
 
  private:
   struct Thread {
     // When its request came, milliseconds of the monotonic clock; 0 while it waits for one.
     std::atomic<uint64_t> busy_since{0};
+    std::atomic<uint64_t> over_uring{0};  // requests
   };
 
+  struct UringStart;
+
+  unsigned MostThreads() const;
   Session(const TreeView& tree, OpsOptions ops, SessionOptions options, std::function<void()> wake);
 
   // What a server thread does before it serves; false where it is not to, with an errno if that ends the service.
@@ -99,8 +108,9 @@ class Session : public std::enable_shared_from_this<Session> {
   void Dispatch(const std::shared_ptr<Channel>& channel, const Incoming& incoming);
   void Leave(int error);
   // INIT, before anything else, on the first thread.
-  bool Agree(Device& device, int* error);
+  bool Agree(const std::shared_ptr<Device>& device, int* error);
   void StartOthers(const Device& device);
+  int StartUring(const std::shared_ptr<Device>& device, UringStart* start);
 
   void Park(const std::shared_ptr<Channel>& channel, const Place& place, const Request& request, size_t length);
   void EndInterrupted(uint64_t id);
@@ -120,6 +130,9 @@ class Session : public std::enable_shared_from_this<Session> {
   std::atomic<unsigned> running_{0};
   std::atomic<bool> stopping_{false};
   std::atomic<int> end_error_{0};
+  std::atomic<bool> is_over_uring_{false};
+  std::atomic<bool> is_broken_{false};                 // some requests will not be answered any more
+  std::vector<std::shared_ptr<UringChannel>> urings_;  // of the first thread
 
   ParkedReads parked_;
 

@@ -9,12 +9,13 @@
 
 namespace peel::fuse {
 
-int Watchdog::Start(const std::string& program, uint32_t connection, uint64_t limit_ms) {
+int Watchdog::Start(const std::string& program, uint32_t connection, uint64_t limit_ms, bool releases) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return errno;
   fcntl(ends[1], F_SETFL, O_NONBLOCK);
-  std::string words[] = {program, std::to_string(connection), std::to_string(limit_ms)};
-  char* arguments[] = {words[0].data(), words[1].data(), words[2].data(), nullptr};
+  std::string words[] = {program, std::to_string(connection), std::to_string(limit_ms), "release"};
+  char* arguments[] = {words[0].data(), words[1].data(), words[2].data(), releases ? words[3].data() : nullptr,
+                       nullptr};
   char* environment[] = {nullptr};
 
   posix_spawn_file_actions_t actions;

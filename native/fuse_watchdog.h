@@ -16,8 +16,9 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  // Runs `program` for connection number `connection`. Once. An errno, or 0.
-  int Start(const std::string& program, uint32_t connection, uint64_t limit_ms);
+  // Runs `program` for connection number `connection`. Once. An errno, or 0. `releases`: aborting is not enough to free
+  // readers, see there.
+  int Start(const std::string& program, uint32_t connection, uint64_t limit_ms, bool releases);
   bool is_running() const { return heartbeat_ >= 0; }
   // 0 before Start.
   uint64_t limit_ms() const { return limit_ms_; }

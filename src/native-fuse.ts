@@ -25,6 +25,8 @@ export interface FuseSessionOptions {
   readonly threads: number;
   /** A read that is not answered for so long fails with EIO, even while JavaScript is stuck; 0: never. */
   readonly parkedLimitMs: number;
+  /** Requests over io_uring, where the kernel has it. */
+  readonly overUring: boolean;
 }
 
 /** A link is told by the directory that holds it and its inode: it can have several names. */
@@ -35,8 +37,8 @@ export interface ChangedTarget {
 }
 
 export interface FuseEvents {
-  /** INIT is done: the mount answers. */
-  onReady(minor: number): void;
+  /** INIT is done: the mount answers. `uringErrno`: 0 over io_uring, else what keeps it away. */
+  onReady(minor: number, uringErrno: number): void;
   /** A read whose bytes are not at hand: `reply` or `fail` with this id. */
   onMiss(id: number, ino: number, offset: number, length: number): void;
   /** Whoever waited for it is gone and was answered. */
@@ -60,7 +62,7 @@ export interface FuseSession {
   watch(connection: number, limitMs: number): number;
   /** A path of the inode from the root. Slow, for messages. */
   pathOf(ino: number): Buffer;
-  /** Requests by operation; `missed`: reads that came to JavaScript. */
+  /** Requests by operation; `missed`: reads that came to JavaScript; `io_uring`: requests that came that way. */
   statistics(): Record<string, number>;
   /** Ends the session without an answer for anybody: for one that was not started, or at the end of the process. */
   stop(): void;
@@ -87,6 +89,7 @@ interface FuseAddon {
     targetBytes: Uint8Array,
     threads: number,
     parkedLimitMs: number,
+    overUring: boolean,
     onEvents: (events: Float64Array) => void,
   ): SessionHandle;
   startFuseSession(session: SessionHandle, fd: number): void;
@@ -161,6 +164,7 @@ export function openFuseSession(
       targets.bytes,
       options.threads,
       options.parkedLimitMs,
+      options.overUring,
       (numbers) => dispatch(numbers, events),
     );
   } catch (error) {
@@ -188,7 +192,7 @@ function dispatch(numbers: Float64Array, events: FuseEvents): void {
     if (kind === EVENT.miss) events.onMiss(id, ino, offset, length);
     else if (kind === EVENT.interrupted) events.onInterrupted(id);
     else if (kind === EVENT.used) events.onUsed(ino, offset);
-    else if (kind === EVENT.ready) events.onReady(id);
+    else if (kind === EVENT.ready) events.onReady(id, length);
     else if (kind === EVENT.closed) events.onClosed(id);
     else if (kind === EVENT.unwatched) events.onUnwatched(id);
   }

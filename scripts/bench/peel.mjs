@@ -97,6 +97,14 @@ function isMountPoint(folder) {
     .some((line) => line.split(' ')[4] === folder);
 }
 
+function isUringOn() {
+  try {
+    return readFileSync('/sys/module/fuse/parameters/enable_uring', 'utf8').trim() === 'Y';
+  } catch {
+    return false;
+  }
+}
+
 /**
  * The ways this peel can mount, as columns: every transport it has, and what was asked for on the command line.
  * @param {import('./scratch.mjs').Scratch} scratch
@@ -118,6 +126,10 @@ export async function mountColumns(scratch, image, asked) {
       if (!(error instanceof CommandError && error.status === USAGE_STATUS)) throw error;
       missing.push(transport);
     }
+  }
+  // Where the kernel has FUSE over io_uring on, `native` is that; then the way without stands beside.
+  if (isUringOn() && columns.some(({ name }) => name === 'peel, native')) {
+    columns.splice(1, 0, { name: 'peel, native by /dev/fuse', flags: ['--io-uring', 'off'] });
   }
   // A peel from before --transport has the one that it has.
   if (columns.length === 0)

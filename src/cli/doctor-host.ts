@@ -5,6 +5,7 @@ import { openCacheDir } from '../blob/cache-dir.ts';
 import { isPeelError } from '../errors.ts';
 import { isDead } from '../fuse/dead-mounts.ts';
 import { checkFuseNative } from '../fuse/fuse-native-transport.ts';
+import { whyNoIoUring } from '../fuse/io-uring.ts';
 import { openRuntimeDir } from '../fuse/mount-records.ts';
 import { MOUNT_TYPE, readMountTable } from '../fuse/mount-table.ts';
 import { checkFuseDevice, checkPrivileges, hasMountCapability } from '../fuse/preflight.ts';
@@ -60,6 +61,7 @@ export async function checkHost(context: Pick<Context, 'env' | 'settings'>): Pro
       checkPrivileges();
       return hasMountCapability() ? 'CAP_SYS_ADMIN: mounts by itself' : `mounts through ${findFusermount()}`;
     }),
+    await check('io_uring', () => whyNoIoUring() ?? 'mounts take their requests over it'),
     await check('fusermount', () => {
       const program = findFusermount();
       return program ?? { warn: 'not installed (package fuse3): only root can mount and unmount' };

@@ -12,6 +12,9 @@ import { unmountPath } from './unmount.ts';
 /** The kernel answers for a dead connection at once; longer means that somebody is there, and slow. */
 const PROBE_DEADLINE_MS = 2000;
 
+/** What the kernel says of a connection that is gone: ENOTCONN, and ECONNABORTED while it is just going. */
+const GONE = ['Transport endpoint is not connected', 'Software caused connection abort'];
+
 /** statfs in a process of its own, which may hang without harm. True where the kernel says ENOTCONN. */
 export function answersNotConnected(mountPoint: string): Promise<boolean> {
   return new Promise((resolve) => {
@@ -34,7 +37,7 @@ export function answersNotConnected(mountPoint: string): Promise<boolean> {
       resolve(isGone);
     };
     child.on('error', () => done(false));
-    child.on('close', () => done(message.includes('Transport endpoint is not connected')));
+    child.on('close', () => done(GONE.some((text) => message.includes(text))));
   });
 }
 

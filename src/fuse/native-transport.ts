@@ -81,6 +81,7 @@ class MountedNative implements MountedTransport {
         targets: containedLinks(filesystem),
         threads: Math.min(MAX_THREADS, Math.max(MIN_THREADS, availableParallelism())),
         parkedLimitMs: timeoutMs === 0 ? 0 : timeoutMs + PARKED_GRACE_MS,
+        overUring: options.ioUring ?? true,
       },
       this.#events(),
     );
@@ -144,8 +145,12 @@ class MountedNative implements MountedTransport {
 
   #events(): FuseEvents {
     return {
-      onReady: (minor) => {
-        log().debug({ mountPoint: this.#mountPoint, protocol: `7.${minor}` }, 'the kernel has agreed');
+      onReady: (minor, uringErrno) => {
+        const ioUring = uringErrno === 0 ? 'yes' : `no: ${nameOf(uringErrno)}`;
+        log().debug(
+          { mountPoint: this.#mountPoint, protocol: `7.${minor}`, ioUring },
+          'the kernel has agreed',
+        );
         this.#reportReady();
       },
       onMiss: (id, ino, offset, length) => void this.#reads.answer(id, ino, offset, length),

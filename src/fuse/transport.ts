@@ -25,6 +25,8 @@ export interface TransportOptions {
    * are freed (default 90 000); 0: no watchdog. Native transport only.
    */
   readonly watchdogMs?: number;
+  /** Requests over io_uring, where the kernel has it on. On by default. Native transport only. */
+  readonly ioUring?: boolean;
 }
 
 export interface MountedTransport {

@@ -182,7 +182,7 @@ print(json.dumps([names, sum(os.lstat(m + "d/" + n).st_size for n in names), [re
   });
 
   test('is served through several descriptors of the device, so that requests do not wait in one line', async () => {
-    const mounted = await mountLiteral({ root: dir({ f: file('x') }) });
+    const mounted = await mountLiteral({ root: dir({ f: file('x') }), transport: 'native by /dev/fuse' });
     const open = readdirSync(`/proc/${mounted.pid}/fd`).filter((fd) => {
       try {
         return readlinkSync(`/proc/${mounted.pid}/fd/${fd}`) === '/dev/fuse';

@@ -251,7 +251,7 @@ r = [get(b"user.text", 0), get(b"user.text", 5), get(b"user.text", 4), get(b"use
       'ENODATA',
       33,
       // In no order that anybody may rely on.
-      transport === 'native'
+      transport !== 'fuse-native'
         ? 'user.binary\0user.empty\0user.text\0'
         : 'user.text\0user.binary\0user.empty\0',
       'ERANGE',

@@ -14,6 +14,7 @@ import {
   run,
   TRANSPORTS,
   temporaryFolder,
+  transportFlags,
   whyNoMounts,
 } from '../support/mount-child.ts';
 
@@ -88,8 +89,7 @@ describe.skipIf(whyNoMounts() !== undefined || images === undefined).each(TRANSP
       const stored = path.join(images ?? '', name);
       const mounted = await peel(
         'mount',
-        '--transport',
-        transport,
+        ...transportFlags(transport),
         '--platform',
         platform,
         `oci:${stored}`,

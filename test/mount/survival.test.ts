@@ -74,7 +74,8 @@ m = sys.argv[1] + "/"
 print(json.dumps([go(lambda: open(m + "f").read()), go(lambda: os.listdir(m))]))`,
       mounted.mountPoint,
     );
-    expect(answers).toEqual(['ECONNABORTED', 'ENOTCONN']);
+    // Over io_uring the watchdog has to let the server go on, which may have cleaned up by now.
+    expect(answers).toEqual(['ECONNABORTED', expect.toBeOneOf(['ENOTCONN', []])]);
     mounted.kill('SIGCONT');
     expect(await mounted.exited).toEqual({ code: 0, signal: null });
     expect(mounted.stderr).toContain('the connection to the kernel ended: ECONNABORTED');
@@ -134,7 +135,7 @@ print(json.dumps([go(lambda: open(m + "f").read()), go(lambda: os.listdir(m))]))
     // Between fork and exec it has no words yet.
     await expect
       .poll(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'), { timeout: 5000 })
-      .toMatch(/peel-watchdog\0\d+\x001500\0$/);
+      .toMatch(/peel-watchdog\0\d+\x001500\0(release\0)?$/);
     await new Promise((resolve) => {
       setTimeout(resolve, 4000); // more than two limits; it must have heard of us meanwhile
     });

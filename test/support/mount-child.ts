@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { whyNoIoUring } from '../../src/fuse/io-uring.ts';
 import type { LiteralNode } from './literal-tree.mjs';
 
 const READY_DEADLINE_MS = 20_000;
@@ -30,9 +31,25 @@ export function whyNoMounts(): string | undefined {
   return existsSync('/dev/fuse') ? undefined : 'there is no /dev/fuse';
 }
 
-/** Both ways to the kernel; the suites of `test/mount/` run over each. */
-export const TRANSPORTS = ['native', 'fuse-native'] as const;
-export type TransportName = (typeof TRANSPORTS)[number];
+/** Why FUSE over io_uring cannot be tested here, or undefined. Where it can, every native mount uses it. */
+export function whyNoUring(): string | undefined {
+  return whyNoMounts() ?? whyNoIoUring();
+}
+
+export type TransportName = 'native' | 'native by /dev/fuse' | 'fuse-native';
+/** All ways to the kernel; the suites of `test/mount/` run over each. */
+export const TRANSPORTS: readonly TransportName[] = [
+  'native',
+  ...(whyNoUring() === undefined ? (['native by /dev/fuse'] as const) : []),
+  'fuse-native',
+];
+
+/** What `peel mount` is told for one. */
+export function transportFlags(transport: TransportName): string[] {
+  return transport === 'native by /dev/fuse'
+    ? ['--transport', 'native', '--io-uring', 'off']
+    : ['--transport', transport];
+}
 
 export interface MountRequest {
   readonly root: LiteralNode;
@@ -214,11 +231,15 @@ function startServer(request: MountRequest): MountChild {
       dist: DIST,
       name: request.name ?? 'test/literal',
       root: request.root,
-      transport: request.transport ?? 'native',
+      transport: request.transport === 'fuse-native' ? 'fuse-native' : 'native',
       spansFolder: request.cached?.folder,
       spanBytes: request.cached?.spanBytes,
       place: request.place === '' ? undefined : place,
-      options: { runtimeDir: path.join(folder, 'run'), ...request.options },
+      options: {
+        runtimeDir: path.join(folder, 'run'),
+        ioUring: request.transport !== 'native by /dev/fuse',
+        ...request.options,
+      },
     }),
   );
   if (request.isForAll === true) chmodSync(folder, 0o755);

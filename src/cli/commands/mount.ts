@@ -58,6 +58,11 @@ const OPTIONS = {
     value: 'native|fuse-native',
     summary: `how the kernel is answered: by native threads, or through libfuse 2 (default: ${DEFAULT_TRANSPORT})`,
   },
+  'io-uring': {
+    type: 'string',
+    value: 'auto|off',
+    summary: 'native: requests over io_uring where the kernel has it on, or never (default: auto)',
+  },
   watchdog: {
     type: 'string',
     value: 'S',
@@ -122,6 +127,10 @@ async function readOptions(context: MountContext): Promise<MountOptions> {
   if (transport === undefined) {
     throw new PeelError('ERR_USAGE', `--transport: '${flags.transport}' is neither native nor fuse-native`);
   }
+  const ioUring = flags['io-uring'] ?? 'auto';
+  if (ioUring !== 'auto' && ioUring !== 'off') {
+    throw new PeelError('ERR_USAGE', `--io-uring: '${ioUring}' is neither auto nor off`);
+  }
   const watchdog = seconds(flags.watchdog, '--watchdog', DEFAULT_WATCHDOG_S, 0);
   if (watchdog > MAX_WATCHDOG_S) {
     throw new PeelError('ERR_USAGE', `--watchdog: ${watchdog} s is more than a day, ${MAX_WATCHDOG_S} s`);
@@ -134,6 +143,7 @@ async function readOptions(context: MountContext): Promise<MountOptions> {
       readTimeoutMs: seconds(flags['read-timeout'], '--read-timeout', DEFAULT_READ_TIMEOUT_S, 0) * 1000,
       transport: TRANSPORTS[transport],
       watchdogMs: watchdog * 1000,
+      ioUring: ioUring === 'auto',
       runtimeDir: await openRuntimeDir(context.env),
       outside: [settings.cacheDir, settings.authfile, settings.tlsCa].filter((file) => file !== undefined),
     },
