@@ -15,38 +15,28 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { blobFile, member, type WrittenImage, writeLayout } from '../support/image-layout.ts';
+import { blobFile, member } from '../support/image-layout.ts';
 import { freePort, hasRegistry, startRegistry, type TestRegistry } from '../support/registry.ts';
-import { PeelUser } from '../support/run-peel.ts';
+import type { PeelUser } from '../support/run-peel.ts';
 import { type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
+import { image, useImage, user, written } from '../support/user-with-image.ts';
 
 /** Does not compress, so that a flipped bit inside it breaks nothing but the digest. */
 const NOISE = Buffer.concat(
   Array.from({ length: 6_000 }, (_, index) => createHash('sha256').update(String(index)).digest()),
 );
 
-let user: PeelUser;
-let image: string;
-let written: WrittenImage;
-
-beforeAll(() => {
-  user = new PeelUser();
-  image = path.join(user.work, 'image');
-  written = writeLayout(image, {
-    layers: [
-      [
-        member('etc', { type: 'dir' }),
-        member('etc/hostname', { content: Buffer.from('peel\n') }),
-        member('noise', { content: NOISE }),
-        member('loop', { type: 'symlink', mode: 0o777, target: 'loop' as never }),
-        member('dangling', { type: 'symlink', mode: 0o777, target: 'nowhere' as never }),
-        member('null', { type: 'char', mode: 0o666, rdev: [1, 3] }),
-      ],
+useImage({
+  layers: [
+    [
+      member('etc', { type: 'dir' }),
+      member('etc/hostname', { content: Buffer.from('peel\n') }),
+      member('noise', { content: NOISE }),
+      member('loop', { type: 'symlink', mode: 0o777, target: 'loop' as never }),
+      member('dangling', { type: 'symlink', mode: 0o777, target: 'nowhere' as never }),
+      member('null', { type: 'char', mode: 0o666, rdev: [1, 3] }),
     ],
-  });
-});
-afterAll(() => {
-  user.close();
+  ],
 });
 
 /** One line that begins with `peel: ` and matches; the exit status. */

@@ -2,64 +2,54 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { ByteString } from '../../src/units.ts';
 import { sha256Digest } from '../support/digests.ts';
-import { blobFile, member, type WrittenImage, writeLayout } from '../support/image-layout.ts';
-import { PeelUser } from '../support/run-peel.ts';
+import { blobFile, member } from '../support/image-layout.ts';
 import { startScriptedServer } from '../support/scripted-server.ts';
+import { serveImage } from '../support/served-image.ts';
+import { image, useImage, user, written } from '../support/user-with-image.ts';
 
 const BIG = Buffer.concat(
   Array.from({ length: 50_000 }, (_, index) => createHash('sha256').update(String(index)).digest()),
 );
 
-let user: PeelUser;
-let image: string;
-let written: WrittenImage;
-
-beforeAll(() => {
-  user = new PeelUser();
-  image = path.join(user.work, 'image');
-  written = writeLayout(image, {
-    layers: [
-      [
-        member('.hidden', { content: Buffer.from('h') }),
-        member('usr', { type: 'dir' }),
-        member('usr/lib', { type: 'dir' }),
-        member('usr/lib/os-release', { content: Buffer.from('ID=peel\n'), mtimeNsec: 5 }),
-        member('etc', { type: 'dir' }),
-        member('etc/os-release', {
-          type: 'symlink',
-          mode: 0o777,
-          target: '../usr/lib/os-release' as ByteString,
-        }),
-        member('etc/passwd', { content: Buffer.from('old\n') }),
-        member('lib', { type: 'symlink', mode: 0o777, target: '/usr/lib' as ByteString }),
-      ],
-      [
-        member('etc/passwd', {
-          content: Buffer.from('root:x:0:0\n'),
-          mode: 0o4755,
-          uid: 1,
-          gid: 42,
-          mtimeSec: 1_600_000_000,
-        }),
-        member('usr/lib/big', { content: BIG }),
-        member('usr/lib/big.link', { type: 'hardlink', target: 'usr/lib/big' as ByteString }),
-        member('null', { type: 'char', mode: 0o666, rdev: [1, 3] }),
-        member('caps', { xattrs: new Map([['user.note' as ByteString, Buffer.from('hi')]]) }),
-      ],
+useImage({
+  layers: [
+    [
+      member('.hidden', { content: Buffer.from('h') }),
+      member('usr', { type: 'dir' }),
+      member('usr/lib', { type: 'dir' }),
+      member('usr/lib/os-release', { content: Buffer.from('ID=peel\n'), mtimeNsec: 5 }),
+      member('etc', { type: 'dir' }),
+      member('etc/os-release', {
+        type: 'symlink',
+        mode: 0o777,
+        target: '../usr/lib/os-release' as ByteString,
+      }),
+      member('etc/passwd', { content: Buffer.from('old\n') }),
+      member('lib', { type: 'symlink', mode: 0o777, target: '/usr/lib' as ByteString }),
     ],
-    config: {
-      Env: ['PATH=/bin', 'A=b c'],
-      Entrypoint: ['/bin/sh', '-c'],
-      Labels: { a: 'b' },
-      User: 'nobody',
-    },
-  });
-});
-afterAll(() => {
-  user.close();
+    [
+      member('etc/passwd', {
+        content: Buffer.from('root:x:0:0\n'),
+        mode: 0o4755,
+        uid: 1,
+        gid: 42,
+        mtimeSec: 1_600_000_000,
+      }),
+      member('usr/lib/big', { content: BIG }),
+      member('usr/lib/big.link', { type: 'hardlink', target: 'usr/lib/big' as ByteString }),
+      member('null', { type: 'char', mode: 0o666, rdev: [1, 3] }),
+      member('caps', { xattrs: new Map([['user.note' as ByteString, Buffer.from('hi')]]) }),
+    ],
+  ],
+  config: {
+    Env: ['PATH=/bin', 'A=b c'],
+    Entrypoint: ['/bin/sh', '-c'],
+    Labels: { a: 'b' },
+    User: 'nobody',
+  },
 });
 
 async function peel(...args: string[]): Promise<string> {
@@ -352,12 +342,8 @@ describe('progress', () => {
   test('a slow layer shows a bar on a terminal, and the bar is gone in the end', async () => {
     const server = await startScriptedServer();
     try {
-      const manifest = readFileSync(blobFile(image, written.manifest.digest));
-      const { config } = JSON.parse(manifest.toString('utf8')) as { config: { digest: string } };
-      for (const digest of [config.digest, ...written.layers.map((layer) => layer.digest)]) {
-        server.addBlob('app', readFileSync(blobFile(image, digest)));
-      }
-      server.addManifest('app', 'latest', manifest, written.manifest.mediaType);
+      const blobs = written.layers.map(({ digest }) => readFileSync(blobFile(image, digest)));
+      serveImage(server, 'app', blobs);
       server.rule({
         path: new RegExp(written.layers[1]?.digest ?? '', 'u'),
         reply: (request) => ({ ...server.content(request), drip: { bytes: 200_000, everyMs: 60 } }),

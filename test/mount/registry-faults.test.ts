@@ -3,16 +3,16 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { sha256Digest, sha256Hex } from '../support/digests.ts';
+import { sha256Hex } from '../support/digests.ts';
 import { member } from '../support/image-layout.ts';
 import { closeMounts, mountCommand, python, TRANSPORTS, whyNoMounts } from '../support/mount-child.ts';
 import { type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
+import { serveImage } from '../support/served-image.ts';
 import { writeTar } from '../support/tar-bytes.ts';
 
 const SIZE = 4_000_000;
 const READERS = 1000;
 const BLOBS = /\/blobs\//;
-const MEDIA = 'application/vnd.oci.image';
 const content = randomBytes(SIZE);
 
 let server: ScriptedServer;
@@ -21,22 +21,7 @@ let image = '';
 beforeEach(async () => {
   server = await startScriptedServer();
   image = `${server.address}/app`;
-  const tar = writeTar([member('big', { content })]).bytes;
-  const layer = server.addBlob('app', gzipSync(tar));
-  const config = Buffer.from(
-    JSON.stringify({
-      architecture: 'amd64',
-      os: 'linux',
-      rootfs: { type: 'layers', diff_ids: [sha256Digest(tar)] },
-    }),
-  );
-  const manifest = {
-    schemaVersion: 2,
-    mediaType: `${MEDIA}.manifest.v1+json`,
-    config: { ...server.addBlob('app', config), mediaType: `${MEDIA}.config.v1+json` },
-    layers: [{ ...layer, mediaType: `${MEDIA}.layer.v1.tar+gzip` }],
-  };
-  server.addManifest('app', 'latest', Buffer.from(JSON.stringify(manifest)), manifest.mediaType);
+  serveImage(server, 'app', [gzipSync(writeTar([member('big', { content })]).bytes)]);
 });
 afterEach(async () => {
   // Readers first: they may wait for what the server does not say.
