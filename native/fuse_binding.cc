@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <string>
@@ -65,6 +66,7 @@ struct FuseHandle {
   std::shared_ptr<fuse::Session> session;
   napi_env env = nullptr;
   napi_threadsafe_function wake = nullptr;
+  // The bytes of a whole tree; those of others are copied.
   napi_ref tree = nullptr;
   bool is_over = false;
 
@@ -74,7 +76,7 @@ struct FuseHandle {
     is_over = true;
     session->Stop();
     napi_release_threadsafe_function(wake, napi_tsfn_abort);
-    napi_delete_reference(env, tree);
+    if (tree != nullptr) napi_delete_reference(env, tree);
     napi_remove_env_cleanup_hook(env, OnCleanup, this);
   }
   static void OnCleanup(void* data) { static_cast<FuseHandle*>(data)->End(); }
@@ -189,12 +191,26 @@ bool GetTargets(const double* table, size_t length, const uint8_t* bytes, size_t
   return true;
 }
 
-// openFuseSession(treeBytes, uid or -1, gid or -1, kernelChecks, containsLinks, targets, targetBytes, threads,
-// parkedLimitMs, overUring, callback)
+// A tree that is replaced is copied, so that it goes with the last thread that reads it. The whole one is borrowed.
+Status OpenTree(const uint8_t* data, size_t size, bool is_whole, fuse::Tree* tree) {
+  tree->is_whole = is_whole;
+  if (!is_whole) {
+    auto copy = std::make_shared<std::vector<uint64_t>>(size / sizeof(uint64_t) + 1);
+    memcpy(copy->data(), data, size);
+    data = reinterpret_cast<const uint8_t*>(copy->data());
+    tree->bytes = std::move(copy);
+  }
+  return TreeView::Open(data, size, &tree->view);
+}
+
+// openFuseSession(treeBytes, isWhole, layers, uid or -1, gid or -1, kernelChecks, containsLinks, targets, targetBytes,
+// threads, parkedLimitMs, overUring, callback)
 napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
-  napi_value arguments[11];
+  napi_value arguments[13];
   const uint8_t* data = nullptr;
   size_t size = 0;
+  bool is_whole = false;
+  uint64_t layers = 0;
   double uid = 0;
   double gid = 0;
   bool kernel_checks = false;
@@ -207,14 +223,16 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
   uint64_t threads = 0;
   uint64_t limit = 0;
   if (!Arguments(env, info, arguments) || !GetBytes(env, arguments[0], data, size) ||
-      !GetNumber(env, arguments[1], uid) || !GetNumber(env, arguments[2], gid) ||
-      !GetFloats(env, arguments[5], targets, target_count) || !GetBytes(env, arguments[6], target_bytes, target_size) ||
-      !GetWhole(env, arguments[7], 64, threads) || !GetWhole(env, arguments[8], kLargestNumber, limit)) {
+      !GetWhole(env, arguments[2], 65535, layers) || !GetNumber(env, arguments[3], uid) ||
+      !GetNumber(env, arguments[4], gid) || !GetFloats(env, arguments[7], targets, target_count) ||
+      !GetBytes(env, arguments[8], target_bytes, target_size) || !GetWhole(env, arguments[9], 64, threads) ||
+      !GetWhole(env, arguments[10], kLargestNumber, limit)) {
     return nullptr;
   }
-  if (napi_get_value_bool(env, arguments[3], &kernel_checks) != napi_ok ||
-      napi_get_value_bool(env, arguments[4], &contains_links) != napi_ok ||
-      napi_get_value_bool(env, arguments[9], &over_uring) != napi_ok) {
+  if (napi_get_value_bool(env, arguments[1], &is_whole) != napi_ok ||
+      napi_get_value_bool(env, arguments[5], &kernel_checks) != napi_ok ||
+      napi_get_value_bool(env, arguments[6], &contains_links) != napi_ok ||
+      napi_get_value_bool(env, arguments[11], &over_uring) != napi_ok) {
     return ThrowType(env, "not a boolean");
   }
   try {
@@ -230,6 +248,9 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
     options.threads = threads == 0 ? 1 : static_cast<unsigned>(threads);
     options.parked_limit_ms = limit;
     options.over_uring = over_uring;
+    options.layers = static_cast<uint32_t>(layers);
+    fuse::Tree tree;
+    if (Status status = OpenTree(data, size, is_whole, &tree); !status.ok()) return Throw(env, status);
 
     auto handle = std::make_shared<FuseHandle>();
     handle->env = env;
@@ -237,21 +258,16 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
     auto* context = new std::shared_ptr<FuseHandle>(handle);
     if (napi_create_string_utf8(env, "peel fuse", NAPI_AUTO_LENGTH, &label) != napi_ok ||
         napi_create_threadsafe_function(
-            env, arguments[10], nullptr, label, 0, 1, context,
+            env, arguments[12], nullptr, label, 0, 1, context,
             [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<FuseHandle>*>(data); }, context,
             Deliver, &handle->wake) != napi_ok) {
       delete context;
       return ThrowType(env, "the callback is no function");
     }
-    Status status = fuse::Session::Create(
-        data, size, std::move(ops), options,
-        [wake = handle->wake] { napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking); },
-        &handle->session);
-    if (!status.ok()) {
-      napi_release_threadsafe_function(handle->wake, napi_tsfn_abort);
-      return Throw(env, status);
-    }
-    if (napi_create_reference(env, arguments[0], 1, &handle->tree) != napi_ok) {
+    handle->session = fuse::Session::Create(std::move(tree), std::move(ops), options, [wake = handle->wake] {
+      napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking);
+    });
+    if (is_whole && napi_create_reference(env, arguments[0], 1, &handle->tree) != napi_ok) {
       napi_release_threadsafe_function(handle->wake, napi_tsfn_abort);
       return ThrowType(env, "cannot keep the tree");
     }
@@ -271,6 +287,52 @@ napi_value StartFuseSession(napi_env env, napi_callback_info info) {
   if (handle == nullptr || !GetWhole(env, arguments[1], 2147483647.0, fd)) return nullptr;
   if (handle->is_over) return ThrowType(env, "the session is over");
   if (Status status = handle->session->Start(static_cast<int>(fd)); !status.ok()) return Throw(env, status);
+  return Undefined(env);
+}
+
+// setFuseTree(session, treeBytes, isWhole)
+napi_value SetFuseTree(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  const uint8_t* data = nullptr;
+  size_t size = 0;
+  bool is_whole = false;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetBytes(env, arguments[1], data, size)) return nullptr;
+  if (napi_get_value_bool(env, arguments[2], &is_whole) != napi_ok) return ThrowType(env, "not a boolean");
+  if (handle->is_over) return ThrowType(env, "the session is over");
+  if (handle->tree != nullptr) return ThrowType(env, "the session has a whole tree");
+  try {
+    fuse::Tree tree;
+    if (Status status = OpenTree(data, size, is_whole, &tree); !status.ok()) return Throw(env, status);
+    if (is_whole && napi_create_reference(env, arguments[1], 1, &handle->tree) != napi_ok) {
+      return ThrowType(env, "cannot keep the tree");
+    }
+    handle->session->SetTree(std::move(tree));
+  } catch (const std::exception&) {
+    return Throw(env, Status::Of(Fault::kMemory, "out of memory"));
+  }
+  return Undefined(env);
+}
+
+// failFuseWaiting(session, errno)
+napi_value FailFuseWaiting(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  uint64_t error = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetWhole(env, arguments[1], 511, error)) return nullptr;
+  handle->session->FailWaiting(error == 0 ? EIO : static_cast<int>(error));
+  return Undefined(env);
+}
+
+// noteFuseProgress(session)
+napi_value NoteFuseProgress(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr) return nullptr;
+  handle->session->NoteProgress();
   return Undefined(env);
 }
 
@@ -380,7 +442,7 @@ napi_value FusePathOf(napi_env env, napi_callback_info info) {
   if (!Arguments(env, info, arguments)) return nullptr;
   auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
   if (handle == nullptr || !GetWhole(env, arguments[1], 4294967295.0, ino)) return nullptr;
-  const std::string path = handle->is_over ? "" : handle->session->ops().PathOf(static_cast<uint32_t>(ino));
+  const std::string path = handle->is_over ? "" : handle->session->PathOf(static_cast<uint32_t>(ino));
   return BufferOf(env, path.data(), path.size());
 }
 
@@ -405,6 +467,8 @@ napi_value FuseStatistics(napi_env env, napi_callback_info info) {
   if (misses > 0 && !SetProperty(env, object, "missed", NumberOf(env, static_cast<double>(misses)))) return nullptr;
   if (over_uring > 0 && !SetProperty(env, object, "io_uring", NumberOf(env, static_cast<double>(over_uring))))
     return nullptr;
+  const uint64_t waits = handle->session->Waits();
+  if (waits > 0 && !SetProperty(env, object, "waited", NumberOf(env, static_cast<double>(waits)))) return nullptr;
   return object;
 }
 
@@ -419,6 +483,9 @@ bool AddFuse(napi_env env, napi_value exports) {
       {"mountFuseWithHelper", MountFuseWithHelper},
       {"openFuseSession", OpenFuseSession},
       {"startFuseSession", StartFuseSession},
+      {"setFuseTree", SetFuseTree},
+      {"failFuseWaiting", FailFuseWaiting},
+      {"noteFuseProgress", NoteFuseProgress},
       {"stopFuseSession", StopFuseSession},
       {"addFuseLayer", AddFuseLayer},
       {"markFuseSpan", MarkFuseSpan},

@@ -37,6 +37,12 @@ Answer ReplyWith(const void* data, size_t size) {
   return answer;
 }
 
+Answer Unknown() {
+  Answer answer;
+  answer.kind = Answer::kUnknown;
+  return answer;
+}
+
 template <typename T>
 Answer Copy(const T& value, Output& output) {
   uint8_t* room = output.Room();
@@ -92,8 +98,13 @@ class DirentWriter {
 
 }  // namespace
 
-Ops::Ops(const TreeView& tree, Bytes& bytes, OpsOptions options)
-    : tree_(tree), bytes_(bytes), options_(std::move(options)) {
+Ops::Ops(Tree tree, Bytes& bytes, std::shared_ptr<const OpsOptions> options)
+    : tree_(tree.view),
+      is_whole_(tree.is_whole),
+      tree_bytes_(std::move(tree.bytes)),
+      bytes_(bytes),
+      shared_options_(std::move(options)),
+      options_(*shared_options_) {
   for (const InodeRecord& inode : tree_.Inodes()) {
     if (inode.flags & kSparse) has_sparse_ = true;
     if (inode.xattrs == 0 || has_posix_acls_) continue;
@@ -101,6 +112,11 @@ Ops::Ops(const TreeView& tree, Bytes& bytes, OpsOptions options)
       if (tree_.XattrName(pair).substr(0, kAclPrefix.size()) == kAclPrefix) has_posix_acls_ = true;
     }
   }
+}
+
+// A layer that is not known yet may bring access control lists. Whoever made a mount without kernel checks wants none.
+Wishes Ops::InitWishes() const {
+  return Wishes{has_posix_acls_ || (!is_whole_ && options_.kernel_checks), options_.kernel_checks};
 }
 
 uint32_t Ops::InoOf(uint64_t node) const {
@@ -134,7 +150,8 @@ Attributes Ops::AttributesOf(uint64_t node) const {
   attributes.atime = attributes.mtime = attributes.ctime = inode.mtime_sec;
   attributes.atime_nsec = attributes.mtime_nsec = attributes.ctime_nsec = inode.mtime_nsec;
   attributes.mode = inode.mode;
-  attributes.nlink = inode.nlink;
+  // 1: how many there are is not known, as other file systems that do not count subdirectories say.
+  attributes.nlink = !is_whole_ && inode.is_directory() ? 1 : inode.nlink;
   attributes.uid = options_.has_uid ? options_.uid : inode.uid;
   attributes.gid = options_.has_gid ? options_.gid : inode.gid;
   attributes.rdev = IsDevice(inode) ? EncodeDevice(inode.device) : 0;
@@ -142,14 +159,18 @@ Attributes Ops::AttributesOf(uint64_t node) const {
   return attributes;
 }
 
+uint64_t Ops::ValidFor(uint32_t ino) const {
+  return !is_whole_ && tree_.Inode(ino).is_directory() ? 0 : kForever;
+}
+
 void Ops::FillEntry(uint64_t node, EntryReply* entry) const {
   entry->node = node;
   entry->entry_valid = kForever;
-  entry->attributes_valid = kForever;
+  entry->attributes_valid = ValidFor(static_cast<uint32_t>(node));
   entry->attributes = AttributesOf(node);
 }
 
-Answer Ops::Respond(const Request& request, Output& output) {
+Answer Ops::Respond(const Request& request, const Terms& session, Output& output) const {
   if (IsWriting(request.opcode)) return Fail(EROFS);
   const uint32_t ino = InoOf(request.node);
   switch (request.opcode) {
@@ -182,21 +203,21 @@ Answer Ops::Respond(const Request& request, Output& output) {
     default:
       break;
   }
-  if (ino == 0) return Fail(ESTALE);
+  if (ino == 0) return is_whole_ ? Fail(ESTALE) : Unknown();
   switch (request.opcode) {
     case kLookup:
       return Lookup(request, ino, output);
     case kGetattr:
-      return Copy(AttributesReply{kForever, 0, 0, AttributesOf(request.node)}, output);
+      return Copy(AttributesReply{ValidFor(ino), 0, 0, AttributesOf(request.node)}, output);
     case kReadlink:
       return Readlink(request, ino);
     case kOpen: {
       if ((request.flags & O_ACCMODE) != O_RDONLY) return Fail(EROFS);
-      if (session_.Has(kNoOpenSupport)) return Fail(ENOSYS);
+      if (session.Has(kNoOpenSupport)) return Fail(ENOSYS);
       return Copy(OpenReply{0, kKeepCache, 0}, output);
     }
     case kOpendir:
-      if (session_.Has(kNoOpendirSupport)) return Fail(ENOSYS);
+      if (session.Has(kNoOpendirSupport)) return Fail(ENOSYS);
       return Copy(OpenReply{0, kKeepCache | kCacheDirectory, 0}, output);
     case kRelease:
     case kReleasedir:
@@ -232,6 +253,8 @@ Answer Ops::Lookup(const Request& request, uint32_t ino, Output& output) const {
     FillEntry(directory.directory.parent, &entry);
   } else if (const uint32_t child = tree_.Lookup(ino, request.name); child != 0) {
     FillEntry(NodeOf(ino, child), &entry);
+  } else if (!is_whole_) {
+    return Unknown();
   } else {
     entry.entry_valid = kForever;
   }
@@ -244,7 +267,7 @@ Answer Ops::Readlink(const Request& request, uint32_t ino) const {
   return ReplyWith(target.data(), target.size());
 }
 
-Answer Ops::Read(const Request& request, uint32_t ino, Output& output) {
+Answer Ops::Read(const Request& request, uint32_t ino, Output& output) const {
   const InodeRecord& inode = tree_.Inode(ino);
   if (inode.is_directory()) return Fail(EISDIR);
   if (!inode.is_file()) return Fail(EINVAL);
@@ -293,6 +316,7 @@ Answer Ops::Read(const Request& request, uint32_t ino, Output& output) {
 Answer Ops::Readdir(const Request& request, uint32_t ino, Output& output) const {
   const InodeRecord& directory = tree_.Inode(ino);
   if (!directory.is_directory()) return Fail(ENOTDIR);
+  if (!is_whole_) return Unknown();
   const Dirents dirents = tree_.DirentsOf(ino);
   const size_t room_size = std::min<size_t>(request.size, kMaxAnswer);
   uint8_t* room = output.Room();
@@ -318,7 +342,7 @@ Answer Ops::Readdir(const Request& request, uint32_t ino, Output& output) const 
 }
 
 Answer Ops::Getxattr(const Request& request, uint32_t ino, Output& output) const {
-  if (!tree_.HasXattrs()) return Fail(ENOSYS);
+  if (is_whole_ && !tree_.HasXattrs()) return Fail(ENOSYS);
   const XattrPair* pair = tree_.FindXattr(ino, request.name);
   if (pair == nullptr) return Fail(ENODATA);
   const std::string_view value = tree_.XattrValue(*pair);
@@ -328,7 +352,7 @@ Answer Ops::Getxattr(const Request& request, uint32_t ino, Output& output) const
 }
 
 Answer Ops::Listxattr(const Request& request, uint32_t ino, Output& output) const {
-  if (!tree_.HasXattrs()) return Fail(ENOSYS);
+  if (is_whole_ && !tree_.HasXattrs()) return Fail(ENOSYS);
   const XattrPairs pairs = tree_.XattrsOf(ino);
   size_t size = 0;
   for (const XattrPair& pair : pairs) size += pair.name_length + size_t{1};
@@ -346,6 +370,7 @@ Answer Ops::Listxattr(const Request& request, uint32_t ino, Output& output) cons
   return ReplyWith(room, size);
 }
 
+// Of a tree that is not whole: what is known so far. df asks every mount of the machine, and must not wait for one.
 Answer Ops::Statfs(Output& output) const {
   StatfsReply reply{};
   reply.blocks = tree_.Blocks();
@@ -358,7 +383,7 @@ Answer Ops::Statfs(Output& output) const {
 
 Answer Ops::Lseek(const Request& request, uint32_t ino, Output& output) const {
   // Without holes anywhere the kernel answers by itself from now on.
-  if (!has_sparse_) return Fail(ENOSYS);
+  if (is_whole_ && !has_sparse_) return Fail(ENOSYS);
   const InodeRecord& inode = tree_.Inode(ino);
   if (!inode.is_file() || (request.flags != SEEK_DATA && request.flags != SEEK_HOLE)) return Fail(EINVAL);
   uint64_t at = request.offset;

@@ -4,7 +4,11 @@
 // The tree never changes and a node's number is its ino, so a node needs no state: FORGET has nothing to do, and lookup
 // counts are not kept. Every reply may be remembered for ever: names, attributes, names that do not exist.
 //
-// Ownership: borrows the view and the bytes below it. Threads: any number, each with an Output of its own.
+// A tree of the upper layers alone (not whole) is what the whole image has for each path in it, but that directories
+// may have more in them. What it does not say is kUnknown; what it cannot say of directories (nlink, and all of a root
+// that has no entry) is a guess for this moment, not to be remembered.
+//
+// Ownership: keeps the tree; borrows the bytes. Threads: immutable; any number, each with an Output of its own.
 // Errors: an errno in the answer; never thrown, but for std::bad_alloc.
 #pragma once
 
@@ -43,8 +47,17 @@ struct OpsOptions {
   std::unordered_map<uint64_t, std::string> targets;
 };
 
+// A stored tree that a session answers from.
+struct Tree {
+  TreeView view;
+  bool is_whole = true;
+  // Keeps the bytes below the view, where they are the session's own.
+  std::shared_ptr<const void> bytes;
+};
+
 struct Answer {
-  enum Kind : uint8_t { kReply, kNone, kMiss } kind = kReply;
+  // kMiss: a read whose bytes are elsewhere; kUnknown: the layers that are known do not say.
+  enum Kind : uint8_t { kReply, kNone, kMiss, kUnknown } kind = kReply;
   int error = 0;                  // positive errno
   const uint8_t* data = nullptr;  // in the Output, or in the tree
   size_t size = 0;
@@ -52,15 +65,14 @@ struct Answer {
 
 class Ops {
  public:
-  Ops(const TreeView& tree, Bytes& bytes, OpsOptions options);
+  Ops(Tree tree, Bytes& bytes, std::shared_ptr<const OpsOptions> options);
 
+  bool IsWhole() const { return is_whole_; }
   // What the image wishes of INIT.
-  Wishes InitWishes() const { return Wishes{has_posix_acls_, options_.kernel_checks}; }
-  // After INIT, before the first Respond.
-  void Agree(const Terms& session) { session_ = session; }
+  Wishes InitWishes() const;
 
-  // Everything but INIT and INTERRUPT.
-  Answer Respond(const Request& request, Output& output);
+  // Everything but INIT and INTERRUPT. `session`: what INIT came to.
+  Answer Respond(const Request& request, const Terms& session, Output& output) const;
 
   static uint64_t LinkKey(uint32_t directory, uint32_t ino) { return uint64_t{directory} << 32 | ino; }
   // The inode that a node number leads to, 0 where it leads nowhere.
@@ -72,21 +84,25 @@ class Ops {
   uint64_t NodeOf(uint32_t directory, uint32_t ino) const;
   std::string_view TargetOf(uint64_t node) const;
   Attributes AttributesOf(uint64_t node) const;
+  // Seconds for which attributes may be remembered.
+  uint64_t ValidFor(uint32_t ino) const;
   void FillEntry(uint64_t node, EntryReply* entry) const;
 
   Answer Lookup(const Request& request, uint32_t ino, Output& output) const;
   Answer Readlink(const Request& request, uint32_t ino) const;
-  Answer Read(const Request& request, uint32_t ino, Output& output);
+  Answer Read(const Request& request, uint32_t ino, Output& output) const;
   Answer Readdir(const Request& request, uint32_t ino, Output& output) const;
   Answer Getxattr(const Request& request, uint32_t ino, Output& output) const;
   Answer Listxattr(const Request& request, uint32_t ino, Output& output) const;
   Answer Statfs(Output& output) const;
   Answer Lseek(const Request& request, uint32_t ino, Output& output) const;
 
-  const TreeView& tree_;
+  const TreeView tree_;
+  const bool is_whole_;
+  const std::shared_ptr<const void> tree_bytes_;
   Bytes& bytes_;
-  const OpsOptions options_;
-  Terms session_;
+  const std::shared_ptr<const OpsOptions> shared_options_;
+  const OpsOptions& options_;
   bool has_posix_acls_ = false;
   bool has_sparse_ = false;
 };

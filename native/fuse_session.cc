@@ -24,29 +24,36 @@ constexpr uint64_t kWatchStepMs = 500;
 
 }  // namespace
 
-Status Session::Create(const uint8_t* data, size_t size, OpsOptions ops, SessionOptions options,
-                       std::function<void()> wake, std::shared_ptr<Session>* out) {
-  TreeView tree;
-  if (Status status = TreeView::Open(data, size, &tree); !status.ok()) return status;
-  out->reset(new Session(tree, std::move(ops), options, std::move(wake)));
-  return Status::Ok();
+std::shared_ptr<Session> Session::Create(Tree tree, OpsOptions ops, SessionOptions options,
+                                         std::function<void()> wake) {
+  return std::shared_ptr<Session>(new Session(std::move(tree), std::move(ops), options, std::move(wake)));
 }
 
-Session::Session(const TreeView& tree, OpsOptions ops, SessionOptions options, std::function<void()> wake)
+Session::Session(Tree tree, OpsOptions ops, SessionOptions options, std::function<void()> wake)
     : options_(options),
       wake_(std::move(wake)),
-      tree_(tree),
-      span_files_(tree.LayerCount(),
+      ops_options_(std::make_shared<const OpsOptions>(std::move(ops))),
+      span_files_(std::max(options.layers, tree.view.LayerCount()),
                   [this](uint32_t layer, uint32_t span) {
                     Event event{Event::kUsed};
                     event.ino = layer;
                     event.offset = span;
                     Put(event);
                   }),
-      ops_(tree_, span_files_, std::move(ops)),
       threads_(new Thread[MostThreads()]),
       counts_(new std::atomic<uint64_t>[kOpcodes]) {
   for (uint32_t opcode = 0; opcode < kOpcodes; ++opcode) counts_[opcode].store(0);
+  SetTree(std::move(tree));
+}
+
+void Session::SetTree(Tree tree) {
+  current_.Set(std::make_shared<const Ops>(std::move(tree), span_files_, ops_options_));
+  parked_.NoteProgress();
+  AskAgainSoon();
+}
+
+void Session::FailWaiting(int error) {
+  for (const Parked& parked : parked_.TakeWaiting()) parked.channel->AnswerError(parked.place, error);
 }
 
 unsigned Session::MostThreads() const {
@@ -78,6 +85,7 @@ void Session::Stop() {
     while (threads_[index].busy_since.load() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   { std::lock_guard<std::mutex> wakes(events_mutex_); }
+  { std::lock_guard<std::mutex> answers(asking_again_); }
   std::lock_guard<std::mutex> lock(watch_mutex_);
   watch_ends_ = true;
   watch_changed_.notify_all();
@@ -168,7 +176,7 @@ bool Session::Agree(const std::shared_ptr<Device>& device, int* error) {
     }
     const Place place{request.unique, incoming.entry};
     counts_[kInit].fetch_add(1, std::memory_order_relaxed);
-    Wishes wishes = ops_.InitWishes();
+    Wishes wishes = current_.Take()->InitWishes();
     UringStart uring;
     int uring_error = ENOTSUP;
     if (options_.over_uring && request.init.major == kMajor && (Offered(request.init) & kOverUring) != 0) {
@@ -183,7 +191,7 @@ bool Session::Agree(const std::shared_ptr<Device>& device, int* error) {
       *error = EPROTONOSUPPORT;
       return false;
     }
-    if (agreement == Agreement::kAgreed) ops_.Agree(agreed);
+    if (agreement == Agreement::kAgreed) terms_ = agreed;
     *error = device->AnswerData(place, reinterpret_cast<const uint8_t*>(&reply), sizeof(reply));
     if (*error != 0) return false;
     if (agreement == Agreement::kAskAgain) continue;
@@ -232,12 +240,25 @@ void Session::Dispatch(const std::shared_ptr<Channel>& channel, const Incoming& 
     if (const uint64_t id = parked_.Interrupt(request.target); id != 0) EndInterrupted(id);
     return;
   }
-  const Answer answer = ops_.Respond(request, channel->output());
+  Respond(channel, incoming, request, channel->output());
+}
+
+void Session::Respond(const std::shared_ptr<Channel>& channel, const Incoming& incoming, const fuse::Request& request,
+                      Output& output) {
+  const Place place{request.unique, incoming.entry};
+  // Until the answer is out: it may lie in the tree.
+  const CurrentOps::Taken ops = current_.Take();
+  const Answer answer = ops->Respond(request, terms_, output);
   switch (answer.kind) {
     case Answer::kNone:
       return;
     case Answer::kMiss:
-      Park(channel, place, request, answer.size);
+      Park(channel, place, request, ops->InoOf(request.node), answer.size);
+      return;
+    case Answer::kUnknown:
+      waits_.fetch_add(1, std::memory_order_relaxed);
+      if (parked_.AddWaiting(channel, incoming, place, request.pid)) Put(Event{Event::kWaiting});
+      if (ops.IsOutdated(current_)) AskAgainSoon();
       return;
     case Answer::kReply:
       if (answer.error != 0) {
@@ -268,18 +289,40 @@ void Session::Leave(int error) {
 }
 
 void Session::Park(const std::shared_ptr<Channel>& channel, const Place& place, const fuse::Request& request,
-                   size_t length) {
+                   uint32_t ino, size_t length) {
   Event event{Event::kMiss};
-  event.id = parked_.Add(channel, place, request.pid, length);
-  event.ino = ops_.InoOf(request.node);
+  event.id = parked_.AddRead(channel, place, request.pid, length);
+  event.ino = ino;
   event.offset = request.offset;
   event.length = length;
   misses_.fetch_add(1, std::memory_order_relaxed);
   Put(event);
 }
 
+void Session::AskAgainSoon() {
+  {
+    std::lock_guard<std::mutex> lock(watch_mutex_);
+    has_news_ = true;
+  }
+  watch_changed_.notify_all();
+}
+
+// What is not known even now is parked anew.
+void Session::AskAgain() {
+  std::lock_guard<std::mutex> asking(asking_again_);
+  if (stopping_.load()) return;
+  for (const Parked& parked : parked_.TakeWaiting()) {
+    fuse::Request request;
+    const Incoming incoming{parked.asked.data(), parked.asked.size(), parked.place.entry};
+    // It was whole when it came.
+    if (Decode(incoming.bytes, incoming.size, &request) == Decoded::kOk) {
+      Respond(parked.channel, incoming, request, watch_output_);
+    }
+  }
+}
+
 void Session::EndInterrupted(uint64_t id) {
-  ParkedRead parked;
+  Parked parked;
   if (!parked_.Take(id, &parked)) return;
   parked.channel->AnswerError(parked.place, EINTR);
   Event event{Event::kInterrupted};
@@ -288,13 +331,13 @@ void Session::EndInterrupted(uint64_t id) {
 }
 
 int Session::Reply(uint64_t id, const uint8_t* data, size_t size) {
-  ParkedRead parked;
+  Parked parked;
   if (!parked_.Take(id, &parked)) return 0;
   return parked.channel->AnswerData(parked.place, data, std::min(size, parked.length));
 }
 
 int Session::Fail(uint64_t id, int error) {
-  ParkedRead parked;
+  Parked parked;
   if (!parked_.Take(id, &parked)) return 0;
   return parked.channel->AnswerError(parked.place, error);
 }
@@ -319,19 +362,21 @@ int Session::Watch(const std::string& program, uint32_t connection, uint64_t lim
     std::lock_guard<std::mutex> lock(watch_mutex_);
     if (const int error = watchdog_.Start(program, connection, limit_ms, is_over_uring_.load()); error != 0)
       return error;
+    has_news_ = true;
   }
   watch_changed_.notify_all();
   return 0;
 }
 
-// Signs of life, and an end for reads that JavaScript does not answer.
+// Signs of life, answers for what waited for a layer, and an end for what JavaScript does not answer.
 void Session::WatchLoop() {
   std::unique_lock<std::mutex> lock(watch_mutex_);
   while (!watch_ends_) {
     const uint64_t limit_ms = watchdog_.limit_ms();
     const uint64_t step = limit_ms == 0 ? kWatchStepMs : std::min(kWatchStepMs, limit_ms / 4 + 1);
-    watch_changed_.wait_for(lock, std::chrono::milliseconds(step));
+    watch_changed_.wait_for(lock, std::chrono::milliseconds(step), [this] { return watch_ends_ || has_news_; });
     if (watch_ends_) break;
+    const bool has_news = std::exchange(has_news_, false);
     const uint64_t now = MonotonicMs();
     int status = 0;
     if (watchdog_.is_running() && IsAlive(now, watchdog_.limit_ms()) && !watchdog_.Tell(&status)) {
@@ -340,6 +385,7 @@ void Session::WatchLoop() {
       Put(event);
     }
     lock.unlock();
+    if (has_news) AskAgain();
     for (const uint64_t id : parked_.Killed()) EndInterrupted(id);
     if (options_.parked_limit_ms != 0) {
       for (const uint64_t id : parked_.Overdue(now, options_.parked_limit_ms)) Fail(id, EIO);

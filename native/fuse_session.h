@@ -8,9 +8,12 @@
 //                                 ├── INTERRUPT, and the reader is being killed ──► EINTR at once, event
 //                                 └── nobody answers (event loop stuck) ──► EIO by the watch thread
 //
-// Ownership: the session owns its descriptors and the table. A parked read holds no bytes, only its place. Threads:
-// the server threads and the watch thread keep the session alive; Start, Stop, Add..., Reply and Fail are for one
-// thread at a time (JavaScript's); `wake` is called from any. Errors: a Status from Start; later ones as events.
+// A session may begin with a tree of the upper layers alone. What that does not say is parked as well, as a request,
+// and asked again by the watch thread when SetTree brought another tree, or answered with EIO by FailWaiting.
+//
+// Ownership: the session owns its descriptors and the table. Threads: the server threads and the watch thread keep the
+// session alive; Start, Stop, Add..., Reply, Fail, SetTree and FailWaiting are for one thread at a time (JavaScript's);
+// `wake` is called from any. Errors: a Status from Start and SetTree; later ones as events.
 #pragma once
 
 #include <atomic>
@@ -22,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "fuse_current.h"
 #include "fuse_device.h"
 #include "fuse_ops.h"
 #include "fuse_parked.h"
@@ -40,6 +44,7 @@ struct Event {
     kReady = 3,        // minor, features: INIT is done; length: 0 over io_uring, else the errno that keeps it away
     kClosed = 4,       // error: 0 unmounted, else the errno; the last event
     kUnwatched = 5,    // error: the watchdog has ended
+    kWaiting = 6,      // a request waits for a layer; told of the first one
   } kind;
   uint64_t id = 0;
   uint64_t ino = 0;
@@ -50,17 +55,25 @@ struct Event {
 struct SessionOptions {
   // Server threads, at least 1.
   unsigned threads = 1;
-  // A parked read that nobody has answered for so long fails with EIO; 0: never.
+  // What is parked and not answered for so long fails with EIO; 0: never.
   uint64_t parked_limit_ms = 0;
   // Requests over io_uring, where the kernel has it.
   bool over_uring = false;
+  // Of the image; no tree has more.
+  uint32_t layers = 0;
 };
 
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  // `data` is a stored tree that outlives the session's threads: Stop() before it goes.
-  static Status Create(const uint8_t* data, size_t size, OpsOptions ops, SessionOptions options,
-                       std::function<void()> wake, std::shared_ptr<Session>* out);
+  // `tree`: bytes that are not its own outlive the session's threads: Stop() before they go.
+  static std::shared_ptr<Session> Create(Tree tree, OpsOptions ops, SessionOptions options, std::function<void()> wake);
+
+  // From now on answers come from `tree`, which knows more than the one before. Not after a whole one.
+  void SetTree(Tree tree);
+  // Ends what waits for a layer. What asks from now on waits again.
+  void FailWaiting(int error);
+  // Layers are being read: what waits for them may wait on.
+  void NoteProgress() { parked_.NoteProgress(); }
 
   // Serves a mounted descriptor, which it owns from now on. Once.
   Status Start(int fd);
@@ -69,7 +82,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void Stop();
 
   SpanFiles& span_files() { return span_files_; }
-  const Ops& ops() const { return ops_; }
+  std::string PathOf(uint32_t ino) const { return current_.Take()->PathOf(ino); }
 
   // What has happened since the last call, oldest first.
   std::vector<Event> TakeEvents();
@@ -82,11 +95,12 @@ class Session : public std::enable_shared_from_this<Session> {
   // has had a sign of life for `limit_ms`. An errno, or 0.
   int Watch(const std::string& program, uint32_t connection, uint64_t limit_ms);
 
-  // Requests so far by opcode; and reads answered by JavaScript.
+  // Requests so far by opcode; reads answered by JavaScript; and requests that waited for a layer.
   uint64_t Count(uint32_t opcode) const { return counts_[opcode].load(std::memory_order_relaxed); }
   uint64_t Misses() const { return misses_.load(std::memory_order_relaxed); }
   // Requests that came over io_uring.
   uint64_t OverUring() const;
+  uint64_t Waits() const { return waits_.load(std::memory_order_relaxed); }
 
  private:
   struct Thread {
@@ -98,7 +112,7 @@ class Session : public std::enable_shared_from_this<Session> {
   struct UringStart;
 
   unsigned MostThreads() const;
-  Session(const TreeView& tree, OpsOptions ops, SessionOptions options, std::function<void()> wake);
+  Session(Tree tree, OpsOptions ops, SessionOptions options, std::function<void()> wake);
 
   // What a server thread does before it serves; false where it is not to, with an errno if that ends the service.
   using Begin = std::function<bool(int* error)>;
@@ -112,7 +126,13 @@ class Session : public std::enable_shared_from_this<Session> {
   void StartOthers(const Device& device);
   int StartUring(const std::shared_ptr<Device>& device, UringStart* start);
 
-  void Park(const std::shared_ptr<Channel>& channel, const Place& place, const Request& request, size_t length);
+  // Answers it, or parks it.
+  void Respond(const std::shared_ptr<Channel>& channel, const Incoming& incoming, const Request& request,
+               Output& output);
+  void Park(const std::shared_ptr<Channel>& channel, const Place& place, const Request& request, uint32_t ino,
+            size_t length);
+  void AskAgainSoon();
+  void AskAgain();
   void EndInterrupted(uint64_t id);
   void Put(Event event);
 
@@ -121,9 +141,10 @@ class Session : public std::enable_shared_from_this<Session> {
 
   const SessionOptions options_;
   const std::function<void()> wake_;
-  const TreeView tree_;
+  const std::shared_ptr<const OpsOptions> ops_options_;
   SpanFiles span_files_;
-  Ops ops_;
+  CurrentOps current_;
+  Terms terms_;
 
   std::unique_ptr<Thread[]> threads_;
   std::atomic<unsigned> started_{0};
@@ -134,7 +155,8 @@ class Session : public std::enable_shared_from_this<Session> {
   std::atomic<bool> is_broken_{false};                 // some requests will not be answered any more
   std::vector<std::shared_ptr<UringChannel>> urings_;  // of the first thread
 
-  ParkedReads parked_;
+  ParkedRequests parked_;
+  std::mutex asking_again_;  // held while the watch thread answers
 
   std::mutex events_mutex_;
   std::vector<Event> events_;
@@ -143,10 +165,13 @@ class Session : public std::enable_shared_from_this<Session> {
   std::mutex watch_mutex_;
   std::condition_variable watch_changed_;
   bool watch_ends_ = false;
+  bool has_news_ = false;  // a tree, or a watchdog
+  Output watch_output_;
   Watchdog watchdog_;
 
   std::unique_ptr<std::atomic<uint64_t>[]> counts_;
   std::atomic<uint64_t> misses_{0};
+  std::atomic<uint64_t> waits_{0};
 };
 
 }  // namespace peel::fuse

@@ -58,6 +58,17 @@ export interface KnownTree {
   readonly isWhole: boolean;
 }
 
+/** What a mount needs that serves before all layers are known. */
+export interface GrowingImage {
+  readonly layers: number;
+  /** Knows nothing but that there is a root. */
+  readonly start: FileSystem;
+  /** `trees` as file systems; at the end every layer can be read. */
+  views(): AsyncGenerator<{ readonly filesystem: FileSystem; readonly isWhole: boolean }, void, undefined>;
+  /** `listener` is called from now on when bytes of a layer that is being indexed have come. */
+  onProgress(listener: () => void): void;
+}
+
 /** @throws PeelError for everything that can be wrong with the name, the registry or the documents. */
 export async function openImage(nameText: string, options: OpenImageOptions): Promise<Image> {
   const name = parseImageName(nameText);
@@ -113,6 +124,7 @@ export class Image {
   readonly #cache: CacheDir;
   readonly #opened: OpenedLayers;
   readonly #treeStore: TreeStore;
+  readonly #progressListeners: (() => void)[] = [];
   #loadedTree: Promise<StoredTree | undefined> | undefined;
   #tree: Promise<StoredTree> | undefined;
   readonly #findParts: FindFileParts;
@@ -138,7 +150,10 @@ export class Image {
       cache,
       allowUnverified: options.allowUnverified === true,
       readDeadlineMs: options.readDeadlineMs,
-      onProgress: options.onProgress,
+      onProgress: (progress) => {
+        options.onProgress?.(progress);
+        for (const listener of this.#progressListeners) listener();
+      },
       signal: options.signal,
     });
     this.#treeStore = new TreeStore(cache.treesDir);
@@ -182,8 +197,7 @@ export class Image {
   async *trees(): AsyncGenerator<KnownTree, void, undefined> {
     const whole = this.tree();
     whole.catch(() => {});
-    const isKnown = this.layers.every((_, layer) => this.#opened.isKnown(layer));
-    if (!isKnown && (await this.#loadTree()) === undefined) {
+    if (!(await this.#isAtHand())) {
       const toc = (layer: number): Promise<Toc> => this.layerToc(layer);
       const known = upperTrees({
         count: this.layers.length,
@@ -194,6 +208,24 @@ export class Image {
       for await (const { tree } of known) yield { tree, isWhole: false };
     }
     yield { tree: await whole, isWhole: true };
+  }
+
+  /** undefined where nothing needs to be indexed: `filesystem` has its answer at once. */
+  async growing(): Promise<GrowingImage | undefined> {
+    if (await this.#isAtHand()) return undefined;
+    return {
+      layers: this.layers.length,
+      start: this.#filesystemOver(mergeLayers([])),
+      views: () => this.#views(),
+      onProgress: (listener) => this.#progressListeners.push(listener),
+    };
+  }
+
+  async *#views(): ReturnType<GrowingImage['views']> {
+    for await (const { tree, isWhole } of this.trees()) {
+      yield { filesystem: this.#filesystemOver(tree), isWhole };
+    }
+    await this.prepareReads();
   }
 
   /** The file system over the merged view. */
@@ -264,6 +296,12 @@ export class Image {
       throw error;
     });
     return this.#tree;
+  }
+
+  /** Whether the merged view can be had without indexing. */
+  async #isAtHand(): Promise<boolean> {
+    if (this.layers.every((_, layer) => this.#opened.isKnown(layer))) return true;
+    return (await this.#loadTree()) !== undefined;
   }
 
   /** The tree where the cache has it. */

@@ -3,6 +3,8 @@
  * runtime folder. The order in which it comes down is the reverse of how it went up:
  *
  *   kernel mount -> transport (closed) -> record, own mount point -> image (connections, files)
+ *
+ * Where the transport can, an image whose layers are not known yet is mounted at once, and grows (src/mount/growth.ts).
  */
 import { mkdirSync, rmdirSync } from 'node:fs';
 import path from 'node:path';
@@ -15,6 +17,7 @@ import { checkFuseDevice, checkPrivileges, prepareMountPoint } from './fuse/pref
 import type { Served } from './fuse/serve.ts';
 import type { Transport, TransportOptions } from './fuse/transport.ts';
 import { log } from './log.ts';
+import { type GrowingImage, mountGrowing } from './mount/growth.ts';
 
 /** What is needed of an opened image; `src/image.ts` provides it. */
 export interface MountableImage {
@@ -22,6 +25,8 @@ export interface MountableImage {
   /** Of the manifest: the image that is shown, whatever the tag says later. */
   readonly digest: string;
   filesystem(): Promise<FileSystem>;
+  /** Where it is not known as a whole yet: how it becomes known. */
+  growing?(): Promise<GrowingImage | undefined>;
   /** Sees to it that every layer can be read, and lets go of what only the file system's making needed. */
   prepareReads?(): Promise<void>;
   /** Reads credentials again. */
@@ -37,11 +42,18 @@ export interface MountImageOptions extends Omit<TransportOptions, 'source'> {
   /** Folders that must not lie below the mount point: the cache, files that the server reads. */
   readonly outside?: readonly string[];
   readonly logFile?: string;
-  /** Called when the image is ready to be mounted, before the kernel is asked. */
-  readonly onPrepared?: () => void;
+  /** Called before the kernel is asked to mount. */
+  readonly onMounting?: () => void;
 }
 
-export type MountedImage = Served;
+export interface MountedImage extends Served {
+  /**
+   * Resolves when all of the image is known. Rejects when a layer cannot be read (the mount goes on with what is known,
+   * and tries again for whoever asks for more), with ERR_INTERRUPTED when the mount is closed before. Whoever mounts
+   * says so: nobody else does.
+   */
+  readonly whole: Promise<void>;
+}
 
 /** Tries before giving up on a free name for a mount point of ours. */
 const MAX_NAMES = 1000;
@@ -74,10 +86,23 @@ function removeFolder(folder: string): void {
   }
 }
 
+/** Where links lead is a question about all layers, so that contained ones are worked out once, for the whole image. */
+export function canGrow(transport: Transport, symlinks: SymlinkPolicy): boolean {
+  return transport.mountEarly !== undefined && symlinks === 'raw';
+}
+
+/** Who lists mounts is told a little less. */
+function rewriteRecord(runtimeDir: string, record: MountRecord): void {
+  try {
+    writeRecord(runtimeDir, record);
+  } catch (error) {
+    log().warn({ err: error }, `the record of ${record.mountPoint} cannot be written`);
+  }
+}
+
 /**
  * Mounts an image over `place` (undefined: a folder made below the runtime folder; /dev/fd/N: serves that mounted
- * descriptor). Resolves when the mount
- * answers. The image is closed when the mount is gone; it stays the caller's when this rejects.
+ * descriptor). Resolves when the mount answers: that may be long before the image is `whole`. The image is closed when the mount is gone; it stays the caller's when this rejects.
  * @throws PeelError ERR_NO_FUSE, ERR_PERMISSION, ERR_MOUNT_POINT_MISSING, ERR_MOUNT_POINT_BUSY, ERR_MOUNT,
  * ERR_USAGE (the cache lies below the mount point), and whatever opening the image's layers says.
  */
@@ -99,9 +124,12 @@ export async function mountImage(
   };
   // Before the layers are indexed, which may take long, and again after.
   if (place !== undefined && !isHanded) await prepareMountPoint(place, mountPointOptions);
-  const filesystem = (await image.filesystem()).withSymlinks(options.symlinks ?? 'raw');
-  await image.prepareReads?.();
-  options.onPrepared?.();
+  const transport = options.transport ?? nativeTransport;
+  const { symlinks = 'raw' } = options;
+  const growing = canGrow(transport, symlinks) ? await image.growing?.() : undefined;
+  const filesystem = growing?.start ?? (await image.filesystem()).withSymlinks(symlinks);
+  if (growing === undefined) await image.prepareReads?.();
+  options.onMounting?.();
 
   const ownMountPoint = place === undefined ? makeMountPoint(options.runtimeDir, image) : undefined;
   let recorded: MountRecord | undefined;
@@ -109,8 +137,7 @@ export async function mountImage(
     const mountPoint = isHanded
       ? place
       : await prepareMountPoint(ownMountPoint ?? place ?? '', mountPointOptions);
-    const transport = options.transport ?? nativeTransport;
-    const record: MountRecord = {
+    let record: MountRecord = {
       pid: process.pid,
       startTicks: startTicksOf(process.pid) ?? '',
       mountPoint,
@@ -119,17 +146,26 @@ export async function mountImage(
       startedAt: new Date().toISOString(),
       ownsMountPoint: ownMountPoint !== undefined,
       log: options.logFile,
+      state: growing === undefined ? 'whole' : 'growing',
     };
     // The number of a descriptor finds no mount: whoever mounted it keeps the books.
     if (!isHanded) {
       writeRecord(options.runtimeDir, record);
       recorded = record;
     }
-    const mounted = await transport.mount(filesystem, mountPoint, {
-      ...options,
-      source: `peel:${image.name}`,
-    });
+    const transportOptions: TransportOptions = { ...options, source: `peel:${image.name}` };
+    const { mounted, whole, growth } =
+      growing === undefined
+        ? {
+            mounted: await transport.mount(filesystem, mountPoint, transportOptions),
+            whole: Promise.resolve(),
+          }
+        : await mountGrowing(transport, growing, mountPoint, transportOptions, (state) => {
+            record = { ...record, state };
+            if (!isHanded) rewriteRecord(options.runtimeDir, record);
+          });
     const closed = mounted.closed.then(async () => {
+      growth?.end();
       if (!isHanded) removeRecord(options.runtimeDir, record);
       if (ownMountPoint !== undefined) removeFolder(ownMountPoint);
       await image.close();
@@ -139,9 +175,13 @@ export async function mountImage(
     return {
       mountPoint,
       closed,
-      interruptReads: () => mounted.interruptReads(),
+      whole,
+      interruptReads: () => {
+        growth?.end();
+        mounted.interruptReads();
+      },
       unmount: (unmountOptions) => mounted.unmount(unmountOptions),
-      statistics: () => ({ ...image.stats?.(), requests: mounted.statistics() }),
+      statistics: () => ({ ...image.stats?.(), state: record.state, requests: mounted.statistics() }),
       reload: async () => {
         await image.reload?.();
       },

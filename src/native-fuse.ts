@@ -16,6 +16,10 @@ export type MountResult =
 export const MOUNT_FLAGS = { readOnly: 1, noSuid: 2, noDev: 4, noAtime: 1024 } as const;
 
 export interface FuseSessionOptions {
+  /** The tree is that of the whole image; another one may follow where it is not. */
+  readonly isWhole: boolean;
+  /** Of the image: no tree that follows has more. */
+  readonly layers: number;
   readonly uid: number | undefined;
   readonly gid: number | undefined;
   /** The mount has default_permissions. */
@@ -23,7 +27,7 @@ export interface FuseSessionOptions {
   /** Links that are shown with another target than the tree has; undefined: all as they are. */
   readonly targets: readonly ChangedTarget[] | undefined;
   readonly threads: number;
-  /** A read that is not answered for so long fails with EIO, even while JavaScript is stuck; 0: never. */
+  /** What is not answered for so long fails with EIO, even while JavaScript is stuck; 0: never. */
   readonly parkedLimitMs: number;
   /** Requests over io_uring, where the kernel has it. */
   readonly overUring: boolean;
@@ -44,6 +48,8 @@ export interface FuseEvents {
   /** Whoever waited for it is gone and was answered. */
   onInterrupted(id: number): void;
   onUsed(layer: number, span: number): void;
+  /** A request needs more than the tree says, as the first one since `setTree` or `failWaiting`. */
+  onWaiting(): void;
   /** The watchdog ended by itself: 1 when it aborted the connection, 2 when it could not be set up. */
   onUnwatched(status: number): void;
   /** Nobody asks any more; the last event. `errno` is 0 after an unmount, ECONNABORTED after an abort. */
@@ -53,6 +59,12 @@ export interface FuseEvents {
 export interface FuseSession {
   /** Serves a mounted descriptor and closes it in the end. Once. */
   start(fd: number): void;
+  /** What waits is asked again; @throws PeelError ERR_CACHE where `tree` is not valid. Not after a whole one. */
+  setTree(tree: Uint8Array, isWhole: boolean): void;
+  /** Ends what waits for more than the tree says. */
+  failWaiting(errno: number): void;
+  /** Puts off the end of `parkedLimitMs` for what waits. */
+  noteProgress(): void;
   addLayer(layer: number, spansPath: string, mapPath: string, ends: Float64Array): void;
   markReady(layer: number, span: number): void;
   /** 0, or the errno of the kernel. Nothing happens for an id that is answered already. */
@@ -62,7 +74,10 @@ export interface FuseSession {
   watch(connection: number, limitMs: number): number;
   /** A path of the inode from the root. Slow, for messages. */
   pathOf(ino: number): Buffer;
-  /** Requests by operation; `missed`: reads that came to JavaScript; `io_uring`: requests that came that way. */
+  /**
+   * Requests by operation; `missed`: reads that came to JavaScript; `waited`: what needed more than the tree said;
+   * `io_uring`: requests that came that way.
+   */
   statistics(): Record<string, number>;
   /** Ends the session without an answer for anybody: for one that was not started, or at the end of the process. */
   stop(): void;
@@ -81,6 +96,8 @@ interface FuseAddon {
   ): Promise<{ readonly result: number; readonly message: Buffer }>;
   openFuseSession(
     tree: Uint8Array,
+    isWhole: boolean,
+    layers: number,
     uid: number,
     gid: number,
     kernelChecks: boolean,
@@ -93,6 +110,9 @@ interface FuseAddon {
     onEvents: (events: Float64Array) => void,
   ): SessionHandle;
   startFuseSession(session: SessionHandle, fd: number): void;
+  setFuseTree(session: SessionHandle, tree: Uint8Array, isWhole: boolean): void;
+  failFuseWaiting(session: SessionHandle, errno: number): void;
+  noteFuseProgress(session: SessionHandle): void;
   stopFuseSession(session: SessionHandle): void;
   addFuseLayer(
     session: SessionHandle,
@@ -110,7 +130,7 @@ interface FuseAddon {
 }
 
 /** As in native/fuse_session.h. */
-const EVENT = { miss: 0, interrupted: 1, used: 2, ready: 3, closed: 4, unwatched: 5 } as const;
+const EVENT = { miss: 0, interrupted: 1, used: 2, ready: 3, closed: 4, unwatched: 5, waiting: 6 } as const;
 const NUMBERS_PER_EVENT = 5;
 const WATCHDOG = fileURLToPath(new URL('../build/Release/peel-watchdog', import.meta.url));
 const NO_TARGETS = { table: new Float64Array(0), bytes: Buffer.alloc(0) };
@@ -142,7 +162,7 @@ export async function mountFuseWithHelper(
 }
 
 /**
- * @param tree a stored tree; it must not change while the session lives.
+ * @param tree a stored tree; a whole one must not change while the session lives, others are copied.
  * @throws PeelError ERR_CACHE where `tree` is not valid.
  */
 export function openFuseSession(
@@ -152,10 +172,11 @@ export function openFuseSession(
 ): FuseSession {
   const addon = fuseAddon();
   const targets = options.targets === undefined ? NO_TARGETS : packTargets(options.targets);
-  let handle: SessionHandle;
-  try {
-    handle = addon.openFuseSession(
+  const handle = withValidTree(() =>
+    addon.openFuseSession(
       tree,
+      options.isWhole,
+      options.layers,
       options.uid ?? -1,
       options.gid ?? -1,
       options.kernelChecks,
@@ -166,13 +187,13 @@ export function openFuseSession(
       options.parkedLimitMs,
       options.overUring,
       (numbers) => dispatch(numbers, events),
-    );
-  } catch (error) {
-    if (error instanceof TypeError || !(error instanceof Error)) throw error;
-    throw new PeelError('ERR_CACHE', `stored tree: ${error.message}`, { cause: error });
-  }
+    ),
+  );
   return {
     start: (fd) => addon.startFuseSession(handle, fd),
+    setTree: (next, isWhole) => withValidTree(() => addon.setFuseTree(handle, next, isWhole)),
+    failWaiting: (errno) => addon.failFuseWaiting(handle, errno),
+    noteProgress: () => addon.noteFuseProgress(handle),
     addLayer: (layer, spansPath, mapPath, ends) => {
       addon.addFuseLayer(handle, layer, bytesOf(spansPath), bytesOf(mapPath), ends);
     },
@@ -186,12 +207,22 @@ export function openFuseSession(
   };
 }
 
+function withValidTree<Result>(work: () => Result): Result {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof TypeError || !(error instanceof Error)) throw error;
+    throw new PeelError('ERR_CACHE', `stored tree: ${error.message}`, { cause: error });
+  }
+}
+
 function dispatch(numbers: Float64Array, events: FuseEvents): void {
   for (let at = 0; at + NUMBERS_PER_EVENT <= numbers.length; at += NUMBERS_PER_EVENT) {
     const [kind, id = 0, ino = 0, offset = 0, length = 0] = numbers.subarray(at, at + NUMBERS_PER_EVENT);
     if (kind === EVENT.miss) events.onMiss(id, ino, offset, length);
     else if (kind === EVENT.interrupted) events.onInterrupted(id);
     else if (kind === EVENT.used) events.onUsed(ino, offset);
+    else if (kind === EVENT.waiting) events.onWaiting();
     else if (kind === EVENT.ready) events.onReady(id, length);
     else if (kind === EVENT.closed) events.onClosed(id);
     else if (kind === EVENT.unwatched) events.onUnwatched(id);

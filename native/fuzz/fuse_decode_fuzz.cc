@@ -49,12 +49,13 @@ void CheckDirents(const peel::fuse::Request& request, const peel::fuse::Answer& 
   }
 }
 
-void Try(peel::fuse::Ops& ops, peel::fuse::Output& output, const uint8_t* bytes, size_t size) {
+void Try(const peel::fuse::Ops& ops, const peel::fuse::Terms& terms, peel::fuse::Output& output, const uint8_t* bytes,
+         size_t size) {
   // A copy of just the size, so that a read one byte behind it is seen.
   const std::vector<uint8_t> exact(bytes, bytes + size);
   peel::fuse::Request request;
   if (peel::fuse::Decode(exact.data(), exact.size(), &request) != peel::fuse::Decoded::kOk) return;
-  const peel::fuse::Answer answer = ops.Respond(request, output);
+  const peel::fuse::Answer answer = ops.Respond(request, terms, output);
   Check(answer.error >= 0 && answer.error < 512, "no errno");
   if (answer.kind != peel::fuse::Answer::kReply || answer.error != 0) return;
   Check(answer.size <= peel::fuse::kMaxAnswer, "an answer that is too large");
@@ -98,7 +99,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   peel::fuse::OpsOptions options;
   options.contains_links = (data[0] & 1) != 0;
   if (options.contains_links) options.targets.emplace(peel::fuse::Ops::LinkKey(1, 2), "elsewhere");
-  peel::fuse::Ops ops(tree, bytes, options);
+  const bool is_whole = (data[0] & 4) == 0;
+  const peel::fuse::Ops ops({tree, is_whole, nullptr}, bytes, std::make_shared<peel::fuse::OpsOptions>(options));
   static peel::fuse::Output output;
 
   // INIT as well: whatever a kernel offers is answered.
@@ -108,14 +110,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   peel::fuse::Terms terms;
   peel::fuse::Negotiate(offer, ops.InitWishes(), &reply, &terms);
   terms.features = (data[0] & 2) != 0 ? ~uint64_t{0} : 0;
-  ops.Agree(terms);
 
   size_t at = 1;
   while (size - at > 2) {
     const size_t length = data[at] | size_t{data[at + 1]} << 8;
     at += 2;
     const size_t there = length < size - at ? length : size - at;
-    Try(ops, output, data + at, there);
+    Try(ops, terms, output, data + at, there);
     at += there;
   }
   return 0;

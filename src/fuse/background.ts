@@ -3,14 +3,16 @@
  * a pipe whether the mount answers.
  *
  *   parent                               child (PEEL_READY_FD=3)
- *     spawn ------------------------------> opens the image, indexes what is missing
+ *     spawn ------------------------------> opens the image
  *     copies its standard error             ... progress lines
- *     <------------- {"state":"prepared"}   from here on the deadline runs
+ *     <------------- {"state":"mounting"}   the deadline runs
+ *     <------------- {"state":"mounted"}    and no more: the mount answers
+ *                                           waits until all layers are known, unless it is not to
  *     <------------- {"state":"ready", "mountPoint": ...}   or {"state":"failed", "code", "message"}
  *     prints, ends                          serves
  *
- * Only the part after "prepared" has a deadline here: how long indexing takes depends on the image, and what
- * it waits for has deadlines of its own. A child that ends without a word has failed as well.
+ * Only the part from "mounting" to "mounted" has a deadline here: how long indexing takes depends on the image, and
+ * what it waits for has deadlines of its own. A child that ends without a word has failed as well.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, writeSync } from 'node:fs';
@@ -25,7 +27,8 @@ const MAX_MESSAGE_BYTES = 64 * 1024;
 const GRACE_MS = 3000;
 
 type Message =
-  | { readonly state: 'prepared' }
+  | { readonly state: 'mounting' }
+  | { readonly state: 'mounted' }
   | { readonly state: 'ready'; readonly mountPoint: string }
   | { readonly state: 'failed'; readonly code: ErrorCode; readonly message: string };
 
@@ -50,8 +53,12 @@ export class ReadyPipe {
 
   #isOpen = true;
 
-  prepared(): void {
-    this.#send({ state: 'prepared' });
+  mounting(): void {
+    this.#send({ state: 'mounting' });
+  }
+
+  mounted(): void {
+    this.#send({ state: 'mounted' });
   }
 
   /** False where the parent has gone without a word: nobody knows of the mount. */
@@ -87,7 +94,7 @@ export class ReadyPipe {
 function parseMessage(line: string): Message {
   const value = JSON.parse(line) as Partial<Record<string, unknown>>;
   const { state, mountPoint, code, message } = value;
-  if (state === 'prepared') return { state };
+  if (state === 'mounting' || state === 'mounted') return { state };
   if (state === 'ready' && typeof mountPoint === 'string') return { state, mountPoint };
   if (state === 'failed' && typeof code === 'string' && Object.hasOwn(EXIT_STATUS_OF, code)) {
     return { state, code: code as ErrorCode, message: String(message) };
@@ -152,7 +159,9 @@ export async function mountInBackground(
   try {
     const mountPoint = await Promise.race([
       givenUp,
-      untilReady(messagesOf(pipe), () => {
+      untilReady(messagesOf(pipe), (state) => {
+        clearTimeout(timer);
+        if (state === 'mounted') return;
         timer = setTimeout(() => {
           const seconds = options.timeoutMs / 1000;
           giveUp(new PeelError('ERR_DEADLINE', `the mount did not answer within ${seconds} s (--timeout)`));
@@ -172,11 +181,14 @@ export async function mountInBackground(
   }
 }
 
-async function untilReady(messages: AsyncIterable<Message>, onPrepared: () => void): Promise<string> {
+async function untilReady(
+  messages: AsyncIterable<Message>,
+  onStep: (state: 'mounting' | 'mounted') => void,
+): Promise<string> {
   for await (const message of messages) {
     if (message.state === 'ready') return message.mountPoint;
     if (message.state === 'failed') throw new PeelError(message.code, message.message);
-    onPrepared();
+    onStep(message.state);
   }
   throw new PeelError('ERR_MOUNT', 'the background process ended before the mount answered');
 }

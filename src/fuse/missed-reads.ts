@@ -21,25 +21,37 @@ const MAX_KEPT_PATHS = 256;
 
 export interface MissedReadsParts {
   readonly session: FuseSession;
-  readonly filesystem: FileSystem;
-  readonly tree: NumberedTree;
   /** 0: wait for ever. */
   readonly timeoutMs: number;
+}
+
+/** What is shown, and its nodes by number. */
+export interface Shown {
+  readonly filesystem: FileSystem;
+  readonly tree: NumberedTree;
 }
 
 export class MissedReads {
   readonly #parts: MissedReadsParts;
   readonly #waiting = new Map<number, AbortController>();
   readonly #paths = new Map<number, string>();
+  #shown: Shown;
   #isStopping = false;
   failed = 0;
 
-  constructor(parts: MissedReadsParts) {
+  constructor(parts: MissedReadsParts, shown: Shown) {
     this.#parts = parts;
+    this.#shown = shown;
+  }
+
+  /** More is shown from now on; what was there has the same numbers. */
+  show(shown: Shown): void {
+    this.#shown = shown;
   }
 
   async answer(id: number, ino: number, offset: number, length: number): Promise<void> {
-    const { session, filesystem, tree } = this.#parts;
+    const { session } = this.#parts;
+    const { filesystem, tree } = this.#shown;
     const stop = new AbortController();
     this.#waiting.set(id, stop);
     try {
@@ -80,7 +92,7 @@ export class MissedReads {
   /** The page is not cached, so the next read tries again. Whoever reads the log finds the place (P8). */
   #report(ino: number, offset: number, length: number, error: unknown): void {
     this.failed += 1;
-    const layer = this.#parts.tree.node(ino).content?.layer;
+    const layer = this.#shown.tree.node(ino).content?.layer;
     const place = layer === undefined ? '' : `layer ${layer}, file bytes ${offset}-${offset + length}: `;
     const facts = {
       ...(isPeelError(error) ? { code: error.code } : { code: 'bug', err: error }),

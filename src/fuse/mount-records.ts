@@ -37,6 +37,8 @@ export interface MountRecord {
   /** We made the mount point, so we remove it. */
   readonly ownsMountPoint: boolean;
   readonly log: string | undefined;
+  /** Whether all layers are known: not yet, all, or some failed. */
+  readonly state: 'growing' | 'whole' | 'stuck';
 }
 
 /**
@@ -139,6 +141,7 @@ function decodeRecord(value: unknown): MountRecord | undefined {
     startedAt: text('startedAt'),
     ownsMountPoint: fields['ownsMountPoint'] === true,
     log: path.isAbsolute(text('log')) ? text('log') : undefined,
+    state: (['growing', 'stuck'] as const).find((state) => state === fields['state']) ?? 'whole',
   };
 }
 

@@ -8,7 +8,7 @@
  * A watchdog process aborts the connection when this one is stopped or stuck (P9).
  */
 import { readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 import { PeelError } from '../errors.ts';
 import type { SpanWatcher } from '../filesystem/contents.ts';
@@ -22,7 +22,7 @@ import { answersNotConnected } from './dead-mounts.ts';
 import { MissedReads } from './missed-reads.ts';
 import { descriptorOf, openMountedDevice } from './mount-device.ts';
 import { type MountEntry, mountAt, readMountTable } from './mount-table.ts';
-import type { MountedTransport, Transport, TransportOptions } from './transport.ts';
+import type { EarlyOptions, GrowingMount, Transport, TransportOptions } from './transport.ts';
 import { unmountPath } from './unmount.ts';
 
 const DEFAULT_READ_TIMEOUT_MS = 60_000;
@@ -49,31 +49,37 @@ function mountOfDescriptor(descriptor: number): MountEntry | undefined {
   }
 }
 
-class MountedNative implements MountedTransport {
+class MountedNative implements GrowingMount {
   readonly closed: Promise<void>;
-  readonly #filesystem: FileSystem;
+  readonly #contents: FileSystem['contents'];
   readonly #mountPoint: string;
   readonly #options: TransportOptions;
   readonly #session: FuseSession;
   readonly #reads: MissedReads;
+  readonly #onWaiting: () => void;
   #entry: MountEntry | undefined;
   #isUnmounted = false;
   #isUnmounting = false;
+  #isClosed = false;
   #reportReady: (error?: PeelError) => void = () => undefined;
   #reportClosed: () => void = () => undefined;
 
-  constructor(filesystem: FileSystem, mountPoint: string, options: TransportOptions) {
-    this.#filesystem = filesystem;
+  /** `early`: the file system is that of the upper layers alone. */
+  constructor(filesystem: FileSystem, mountPoint: string, options: TransportOptions, early?: EarlyOptions) {
+    this.#contents = filesystem.contents;
+    this.#onWaiting = early?.onWaiting ?? (() => undefined);
     this.#mountPoint = mountPoint;
     this.#options = options;
     this.closed = new Promise((resolve) => {
       this.#reportClosed = resolve;
     });
-    const stored = filesystem.tree.stored ?? encodeTree(filesystem.tree, NO_KEY);
+    const stored = storedFormOf(filesystem);
     const timeoutMs = options.readTimeoutMs ?? DEFAULT_READ_TIMEOUT_MS;
     this.#session = openFuseSession(
       stored,
       {
+        isWhole: early === undefined,
+        layers: early?.layers ?? 0,
         uid: options.uid,
         gid: options.gid,
         // Of a mount that somebody else made nobody says.
@@ -85,12 +91,25 @@ class MountedNative implements MountedTransport {
       },
       this.#events(),
     );
-    this.#reads = new MissedReads({
-      session: this.#session,
-      filesystem,
-      tree: openMappedTree(stored),
-      timeoutMs,
-    });
+    this.#reads = new MissedReads(
+      { session: this.#session, timeoutMs },
+      { filesystem, tree: openMappedTree(stored) },
+    );
+  }
+
+  grow(filesystem: FileSystem, isWhole: boolean): void {
+    if (this.#isClosed) return;
+    const stored = storedFormOf(filesystem);
+    this.#session.setTree(stored, isWhole);
+    this.#reads.show({ filesystem, tree: openMappedTree(stored) });
+  }
+
+  failWaiting(): void {
+    if (!this.#isClosed) this.#session.failWaiting(constants.errno.EIO);
+  }
+
+  noteProgress(): void {
+    if (!this.#isClosed) this.#session.noteProgress();
   }
 
   async open(): Promise<void> {
@@ -108,7 +127,7 @@ class MountedNative implements MountedTransport {
     const ready = new Promise<void>((resolve, reject) => {
       this.#reportReady = (error) => (error === undefined ? resolve() : reject(error));
     });
-    this.#filesystem.contents.watch?.(this.#watcher());
+    this.#contents.watch?.(this.#watcher());
     this.#session.start(descriptor);
     await ready;
     this.#startWatchdog();
@@ -155,7 +174,8 @@ class MountedNative implements MountedTransport {
       },
       onMiss: (id, ino, offset, length) => void this.#reads.answer(id, ino, offset, length),
       onInterrupted: (id) => this.#reads.interrupt(id),
-      onUsed: (layer, span) => this.#filesystem.contents.noteUse?.(layer, span),
+      onUsed: (layer, span) => this.#contents.noteUse?.(layer, span),
+      onWaiting: () => this.#onWaiting(),
       onUnwatched: (status) => {
         if (status !== 1) log().warn(`the watchdog of ${this.#mountPoint} ended (status ${status})`);
       },
@@ -183,6 +203,7 @@ class MountedNative implements MountedTransport {
 
   /** The kernel has closed the connection; after an abort the mount is still in the tree, and dead. */
   async #onClosed(errno: number): Promise<void> {
+    this.#isClosed = true;
     const what = errno === 0 ? 'unmounted before it answered' : nameOf(errno);
     this.#reportReady(new PeelError('ERR_MOUNT', `mounting on ${this.#mountPoint}: ${what}`));
     this.interruptReads();
@@ -209,6 +230,10 @@ class MountedNative implements MountedTransport {
   }
 }
 
+function storedFormOf({ tree }: FileSystem): Uint8Array {
+  return tree.stored ?? encodeTree(tree, NO_KEY);
+}
+
 function nameOf(errno: number): string {
   return getSystemErrorMap().get(-errno)?.[0] ?? `errno ${errno}`;
 }
@@ -218,6 +243,12 @@ export const nativeTransport: Transport = {
 
   async mount(filesystem, mountPoint, options) {
     const mounted = new MountedNative(filesystem, mountPoint, options);
+    await mounted.open();
+    return mounted;
+  },
+
+  async mountEarly(filesystem, mountPoint, options, early) {
+    const mounted = new MountedNative(filesystem, mountPoint, options, early);
     await mounted.open();
     return mounted;
   },

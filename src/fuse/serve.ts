@@ -68,7 +68,7 @@ export async function serve(served: Served, options: ServeOptions): Promise<void
     ['SIGTERM', stop],
     ['SIGINT', stop],
     ['SIGHUP', reload],
-    ['SIGUSR1', () => log().warn(served.statistics(), 'statistics')],
+    ['SIGUSR1', () => tellStatistics(served)],
   ];
   for (const [signal, listener] of listeners) options.signals.on(signal, listener);
   try {
@@ -76,6 +76,10 @@ export async function serve(served: Served, options: ServeOptions): Promise<void
   } finally {
     for (const [signal, listener] of listeners) options.signals.off(signal, listener);
   }
+}
+
+export function tellStatistics(served: Served): void {
+  log().warn(served.statistics(), 'statistics');
 }
 
 async function unmountOrDetach(served: Served, say: (message: string) => void): Promise<void> {

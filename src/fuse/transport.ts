@@ -43,8 +43,35 @@ export interface MountedTransport {
   statistics(): Readonly<Record<string, number>>;
 }
 
+/** A mount that answers before all of the image is known. */
+export interface GrowingMount extends MountedTransport {
+  /** From now on `filesystem` is shown, which knows more than the one before; the whole one is the last. */
+  grow(filesystem: FileSystem, isWhole: boolean): void;
+  /** Ends with EIO whoever waits for what is not known. */
+  failWaiting(): void;
+  /** Whoever waits does not wait in vain: more is being read. */
+  noteProgress(): void;
+}
+
+export interface EarlyOptions {
+  /** Of the image: no file system has more. */
+  readonly layers: number;
+  /** Somebody waits for what is not known, as the first one since it grew or failed. */
+  readonly onWaiting: () => void;
+}
+
 export interface Transport {
   readonly name: string;
   /** Resolves when the mount answers. @throws PeelError ERR_NO_FUSE, ERR_PERMISSION, ERR_MOUNT. */
   mount(filesystem: FileSystem, mountPoint: string, options: TransportOptions): Promise<MountedTransport>;
+  /**
+   * The same with a file system of the upper layers alone: what it does not say by itself waits until it has grown.
+   * Not under the policy `contain` for symbolic links. Where a transport has no such method, it shows whole ones alone.
+   */
+  mountEarly?(
+    filesystem: FileSystem,
+    mountPoint: string,
+    options: TransportOptions,
+    early: EarlyOptions,
+  ): Promise<GrowingMount>;
 }

@@ -37,6 +37,7 @@ const record = (fields: Partial<MountRecord> = {}): MountRecord => ({
   digest: 'sha256:00',
   startedAt: '2026-01-01T00:00:00.000Z',
   ownsMountPoint: false,
+  state: 'whole',
   log: undefined,
   ...fields,
 });

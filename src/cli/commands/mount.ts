@@ -4,6 +4,7 @@
  */
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT_STATUS_OF, PeelError, systemCodeOf } from '../../errors.ts';
 import type { SymlinkPolicy } from '../../filesystem/filesystem.ts';
 import { mountInBackground, ReadyPipe } from '../../fuse/background.ts';
@@ -15,10 +16,11 @@ import {
   removeLogsOfDeadServers,
 } from '../../fuse/mount-records.ts';
 import { MOUNT_TYPE, readMountTable } from '../../fuse/mount-table.ts';
-import { serve } from '../../fuse/serve.ts';
+import { serve, tellStatistics } from '../../fuse/serve.ts';
 import { TRANSPORT_NAMES, TRANSPORTS, type TransportName } from '../../fuse/transports.ts';
-import { configureLog } from '../../log.ts';
-import { type MountedImage, type MountImageOptions, mountImage } from '../../mount.ts';
+import { configureLog, log } from '../../log.ts';
+import { logMissing } from '../../mount/growth.ts';
+import { canGrow, type MountedImage, type MountImageOptions, mountImage } from '../../mount.ts';
 import { isStandardInput, parseImageName } from '../../reference/transport.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { type Interruption, type InterruptionOptions, listenForInterruption } from '../interruption.ts';
@@ -43,15 +45,21 @@ const OPTIONS = {
     value: 'raw|contain',
     summary: 'link targets as in the image, or kept inside the mount (default: raw)',
   },
+  'no-wait': {
+    type: 'boolean',
+    summary:
+      'be done once the mount answers, though layers are still being indexed; what is not known yet waits',
+  },
   timeout: {
     type: 'string',
     value: 'S',
-    summary: 'seconds until the mount must answer, once the image is indexed (default: 30)',
+    summary: 'seconds until the mount must answer (default: 30)',
   },
   'read-timeout': {
     type: 'string',
     value: 'S',
-    summary: 'seconds until a read without bytes ends with EIO; 0 waits for ever (default: 60)',
+    summary:
+      'seconds until a read without bytes, or a look at what is not indexed while nothing comes, ends with EIO; 0 waits for ever (default: 60)',
   },
   transport: {
     type: 'string',
@@ -74,7 +82,7 @@ type MountContext = Context<typeof OPTIONS>;
 
 /**
  * Signals before there is a mount to serve. HUP ends it as TERM and INT do: left alone it would end the process and
- * might leave a mount. USR1 has nothing to tell yet; left alone it makes Node open a port for debuggers.
+ * might leave a mount. USR1 has nothing to tell before it answers; left alone it makes Node open a port for debuggers.
  */
 const BEFORE_SERVING: InterruptionOptions = { by: ['SIGTERM', 'SIGINT', 'SIGHUP'], ignored: ['SIGUSR1'] };
 
@@ -85,6 +93,8 @@ const DEFAULT_WATCHDOG_S = 90;
 const MAX_WATCHDOG_S = 24 * 60 * 60;
 /** A read ends at the latest so long after its deadline. */
 const BACKSTOP_MS = 1000;
+/** A mount in use is closed when its last user leaves: so long that is waited for. */
+const CLOSE_MS = 1000;
 /** setTimeout takes 31 bits of milliseconds. */
 const MAX_TIMEOUT_S = 2_000_000;
 
@@ -93,7 +103,8 @@ export const mount = defineCommand({
   summary: 'show an image as a read-only folder',
   usage: ['[-f] [-o OPT,...] IMAGE [DIR]', ''],
   details: [
-    'Without DIR a folder below the runtime folder is made. The mount point is printed once it answers. Without IMAGE the mounts there are get listed.',
+    'Without DIR a folder below the runtime folder is made. The mount point is printed once the whole image is there. Without IMAGE the mounts there are get listed.',
+    'The mount answers at once: what the upper layers say by themselves while the lower ones are still being indexed, the rest when it is known. With --no-wait the command is done then, too.',
     'The mount is ro,nosuid,nodev,noatime,default_permissions. TERM and INT unmount it, HUP reads credentials again, USR1 logs statistics.',
   ],
   options: OPTIONS,
@@ -115,6 +126,8 @@ export const mount = defineCommand({
 interface MountOptions {
   readonly mount: MountImageOptions;
   readonly timeoutMs: number;
+  /** The command is done when all layers are known. */
+  readonly waits: boolean;
 }
 
 async function readOptions(context: MountContext): Promise<MountOptions> {
@@ -135,7 +148,13 @@ async function readOptions(context: MountContext): Promise<MountOptions> {
   if (watchdog > MAX_WATCHDOG_S) {
     throw new PeelError('ERR_USAGE', `--watchdog: ${watchdog} s is more than a day, ${MAX_WATCHDOG_S} s`);
   }
+  const waits = !flags['no-wait'];
+  if (!waits && !canGrow(TRANSPORTS[transport], symlinks)) {
+    const reason = symlinks === 'raw' ? `--transport ${transport}` : `--symlinks ${symlinks}`;
+    throw new PeelError('ERR_USAGE', `--no-wait: ${reason} shows nothing before all layers are known`);
+  }
   return {
+    waits,
     timeoutMs: seconds(flags.timeout, '--timeout', DEFAULT_TIMEOUT_S, 1) * 1000,
     mount: {
       ...parseMountOptions(flags.option),
@@ -160,12 +179,20 @@ function seconds(text: string | undefined, what: string, otherwise: number, leas
   );
 }
 
+interface Notices {
+  /** Called when the mount answers. */
+  readonly onMounted: () => void;
+  /** Messages of the served mount. */
+  readonly onMessage: (message: string) => void;
+}
+
 /** Opens and mounts; TERM and INT end both, and nothing stays mounted. */
 async function openAndMount(
   context: MountContext,
   name: string,
   place: string | undefined,
-  options: MountImageOptions,
+  { mount: options, waits }: MountOptions,
+  onMounted: () => void,
   interruption: Interruption,
 ): Promise<MountedImage> {
   let close: (() => Promise<void>) | undefined;
@@ -178,9 +205,13 @@ async function openAndMount(
         ? {}
         : { readTimeoutMs: readTimeoutMs + BACKSTOP_MS },
   };
-  const opening = context.openImage(name, deadlines.image).then((image) => {
+  const opening = context.openImage(name, deadlines.image).then(async (image) => {
     close = () => image.close();
-    return mountImage(image, place, { ...options, ...deadlines.mount });
+    const mounted = await mountImage(image, place, { ...options, ...deadlines.mount });
+    onMounted();
+    if (waits) await untilWhole(mounted);
+    else mounted.whole.catch(logMissing);
+    return mounted;
   });
   try {
     return await Promise.race([opening, interruption.interrupted]);
@@ -194,6 +225,24 @@ async function openAndMount(
   }
 }
 
+/** Where a layer cannot be read, there is no mount any more. */
+async function untilWhole(mounted: MountedImage): Promise<void> {
+  const onUsr1 = (): void => tellStatistics(mounted);
+  process.on('SIGUSR1', onUsr1);
+  try {
+    await mounted.whole;
+  } catch (error) {
+    mounted.interruptReads();
+    const unmounted = mounted.unmount({ lazy: true }).then(() => mounted.closed);
+    unmounted.catch((failure: unknown) => log().warn({ err: failure }, 'not unmounted'));
+    // Who still looks into it leaves when this process does.
+    await Promise.race([unmounted.catch(() => undefined), sleep(CLOSE_MS, undefined, { ref: false })]);
+    throw error;
+  } finally {
+    process.off('SIGUSR1', onUsr1);
+  }
+}
+
 /**
  * Opens, mounts and begins to serve. The listeners of `serve` are there before those of the opening go: without any,
  * a signal would end the process and leave a dead mount.
@@ -202,12 +251,12 @@ async function openAndServe(
   context: MountContext,
   name: string,
   place: string | undefined,
-  options: MountImageOptions,
-  onMessage: (message: string) => void,
+  options: MountOptions,
+  { onMounted, onMessage }: Notices,
 ): Promise<{ readonly mounted: MountedImage; readonly served: Promise<void> }> {
   const interruption = listenForInterruption(process, BEFORE_SERVING);
   try {
-    const mounted = await openAndMount(context, name, place, options, interruption);
+    const mounted = await openAndMount(context, name, place, options, onMounted, interruption);
     const served = serve(mounted, { signals: process, tell: onMessage });
     // It came when the mount was already there, and nobody was left to act on it.
     if (interruption.signal.aborted) await mounted.unmount({ lazy: true });
@@ -223,9 +272,10 @@ async function serveInForeground(
   place: string | undefined,
   options: MountOptions,
 ): Promise<number> {
-  const { mounted, served } = await openAndServe(context, name, place, options.mount, (message) =>
-    tell(context, message),
-  );
+  const { mounted, served } = await openAndServe(context, name, place, options, {
+    onMounted: () => undefined,
+    onMessage: (message) => tell(context, message),
+  });
   context.progress.clear();
   await context.stdout.write(`${mounted.mountPoint}\n`);
   await context.stdout.flush();
@@ -247,9 +297,14 @@ async function serveInBackground(
   const logFile = path.join(folder, `mount-${process.pid}.log`);
   configureLog(context.settings.logLevel ?? 'warn', logFile);
   try {
-    const onPrepared = (): void => pipe.prepared();
-    const mountOptions = { ...options.mount, logFile, onPrepared };
-    const { mounted, served } = await openAndServe(context, name, place, mountOptions, () => undefined);
+    const mountOptions = { ...options.mount, logFile, onMounting: () => pipe.mounting() };
+    const { mounted, served } = await openAndServe(
+      context,
+      name,
+      place,
+      { ...options, mount: mountOptions },
+      { onMounted: () => pipe.mounted(), onMessage: () => undefined },
+    );
     context.progress.clear();
     // Whoever started this was killed meanwhile: what it cannot tell of must not stay mounted.
     if (!pipe.ready(mounted.mountPoint)) await mounted.unmount({ lazy: true });
@@ -309,6 +364,9 @@ function tell(context: MountContext, message: string): void {
   context.warn(message).catch(() => undefined); // whoever closed it does not want to read it
 }
 
+/** As far as layers are known. */
+const STATE_OF = { whole: 'alive', growing: 'indexing', stuck: 'incomplete' } as const;
+
 async function listMounts(context: MountContext): Promise<number> {
   const records = readRecords(await openRuntimeDir(context.env));
   const entries = readMountTable().filter((entry) => entry.type === MOUNT_TYPE);
@@ -321,7 +379,7 @@ async function listMounts(context: MountContext): Promise<number> {
       digest: record?.digest,
       pid: record?.pid,
       startedAt: record?.startedAt,
-      state: areDead[index] === true ? 'dead' : 'alive',
+      state: areDead[index] === true ? 'dead' : STATE_OF[record?.state ?? 'whole'],
     };
   });
   if (context.settings.format !== 'table') {
