@@ -245,6 +245,26 @@ const ORDER_CASES: readonly {
     umoci: 'refuses',
   },
   {
+    title: 'a name through a link that the entry before, through the same link, took the place of (E25, E26)',
+    layers: [['l a->.', 'f a/a=1', 'f a/b=2']],
+    paths: ['/a', '/a/b'],
+    umoci: 'refuses',
+  },
+  {
+    title: 'a directory becomes a file between two entries in it, and a directory again (E25)',
+    layers: [['d d/', 'f d/a=1', 'f d=2', 'f d/b=3']],
+    paths: ['/d', '/d/b'],
+    umoci: 'refuses',
+  },
+  {
+    title: 'the first entry of a layer lies beside the last one of the layer below, in a folder that is gone',
+    layers: [
+      ['d d/', 'f d/a=1'],
+      ['f d/b=2', 'f .wh.d'],
+    ],
+    paths: ['/d', '/d/b'],
+  },
+  {
     title: 'a dangling link as parent creates what it points to (E64)',
     layers: [['l le->/dne/deep'], ['f le/x=1']],
     paths: ['/dne', '/dne/deep', '/dne/deep/x', '/le'],
