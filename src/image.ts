@@ -23,7 +23,7 @@ import { upperTrees } from './image/upper-trees.ts';
 import type { Toc } from './layer/toc.ts';
 import { log } from './log.ts';
 import type { ImageConfig, Manifest } from './reference/documents.ts';
-import { formatPlatform, type Platform } from './reference/platform.ts';
+import { formatPlatform, hostPlatform, type Platform, platformRank } from './reference/platform.ts';
 import { parseImageName } from './reference/transport.ts';
 import { DocumentStore, withDocumentStore } from './source/document-store.ts';
 import { openSource, type SourceOptions } from './source/open-source.ts';
@@ -82,6 +82,7 @@ export async function openImage(nameText: string, options: OpenImageOptions): Pr
   try {
     const resolved = await resolveImage(source, options.platform, options.signal);
     log().info({ image: source.name, digest: resolved.manifestDocument.digest }, 'image resolved');
+    if (options.platform === undefined) warnOfPlatform(source.name, resolved.config.platform);
     const image = new Image(source, resolved, cache, options);
     await new ImageRecords(cache.versionDir).note({
       name: nameAnywhere(image.name),
@@ -97,6 +98,16 @@ export async function openImage(nameText: string, options: OpenImageOptions): Pr
     await source.close();
     throw error;
   }
+}
+
+/** What was not asked for and cannot run here is shown all the same, as `docker run` does. */
+function warnOfPlatform(name: string, platform: Platform): void {
+  const host = hostPlatform();
+  if (platformRank(platform, host) !== undefined) return;
+  log().warn(
+    { image: name },
+    `${name} is for ${formatPlatform(platform)} alone, not for this host (${formatPlatform(host)})`,
+  );
 }
 
 /** With the path absolute, where the image lies in a file or folder. */

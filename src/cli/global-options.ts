@@ -30,6 +30,10 @@ export const GLOBAL_OPTIONS = {
     value: 'HOST',
     summary: 'token server outside the domain of its registry that may see the credentials',
   },
+  'foreign-layers': {
+    type: 'boolean',
+    summary: 'ask for layers that the registry lacks where the image says that they are',
+  },
   'cache-dir': { type: 'string', value: 'DIR', summary: 'where the cache lies ($XDG_CACHE_HOME/peel)' },
   'cache-max-size': { type: 'string', value: 'SIZE', summary: 'size that the cache may take (10GiB)' },
   'cache-min-free': {

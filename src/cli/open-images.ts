@@ -17,6 +17,7 @@ export function registryOptionsOf(settings: Settings, env: NodeJS.ProcessEnv): R
     tlsCa: settings.tlsCa,
     tlsSkipVerify: settings.tlsSkipVerify,
     trustedRealms: settings.trustedRealms,
+    foreignLayers: settings.foreignLayers,
     authfile: settings.authfile,
     env,
     userAgent: `peel/${VERSION}`,

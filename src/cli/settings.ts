@@ -31,6 +31,7 @@ export interface Settings {
   readonly tlsSkipVerify: readonly string[];
   /** Token servers (with port) outside their registry's domain that may see its credentials. */
   readonly trustedRealms: readonly string[];
+  readonly foreignLayers: boolean;
   readonly cacheDir: string;
   /** Bytes. */
   readonly cacheMaxSize: number;
@@ -80,6 +81,7 @@ export function mergeSettings(flags: OptionValues, env: NodeJS.ProcessEnv, file:
     tlsCa: text(find('tls-ca')).value,
     tlsSkipVerify: list(find('tls-skip-verify')),
     trustedRealms: list(find('trust-realm')),
+    foreignLayers: find('foreign-layers').value === true,
     cacheDir: path.resolve(text(find('cache-dir')).value ?? path.join(cacheHome(env), 'peel')),
     cacheMaxSize: parseSize(cacheMaxSize.value ?? DEFAULT_CACHE_MAX_SIZE, cacheMaxSize.what),
     cacheMinFree: parsePercent(cacheMinFree.value ?? DEFAULT_CACHE_MIN_FREE, cacheMinFree.what),

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ByteString } from '../../src/units.ts';
 import { sha256Digest } from '../support/digests.ts';
-import { blobFile, member } from '../support/image-layout.ts';
+import { blobFile, member, writeLayout } from '../support/image-layout.ts';
 import { startScriptedServer } from '../support/scripted-server.ts';
 import { serveImage } from '../support/served-image.ts';
 import { image, useImage, user, written } from '../support/user-with-image.ts';
@@ -58,6 +58,18 @@ async function peel(...args: string[]): Promise<string> {
   expect(run.status).toBe(0);
   return run.stdout.toString('utf8');
 }
+
+test('an image of one other platform is shown with a warning, and without one when it was asked for', async () => {
+  const other = path.join(user.work, 'other');
+  writeLayout(other, { layers: [[member('file')]], architecture: 's390x' });
+  const shown = await user.run(['ls', `oci:${other}`]);
+  expect(shown).toMatchObject({ status: 0, stdout: Buffer.from('file\n') });
+  expect(shown.stderr).toMatch(
+    /^peel: warning: oci:.* is for linux\/s390x alone, not for this host \(linux\/\w+\)\n$/,
+  );
+  const asked = await user.run(['ls', '--platform', 'linux/s390x', `oci:${other}`]);
+  expect(asked).toMatchObject({ status: 0, stderr: '' });
+});
 
 describe('ls', () => {
   test('lists the root by default, without hidden names', async () => {

@@ -190,12 +190,22 @@ describe('validateImageManifest', () => {
       'an artifact ("application/vnd.x.y")',
     ],
     [{ config: descriptor('application/vnd.x.y') }, 'an artifact ("application/vnd.x.y")'],
-    [{ layers: [descriptor(`${LAYER}+gzip+encrypted`)] }, 'encrypted'],
     [{ layers: [descriptor('application/vnd.sylabs.image.layer.v1.squashfs')] }, 'only tar layers'],
   ])('%j is refused as %s', (more, name) => {
     const parsed = parseManifest(manifest(more));
     expect(codeOf(() => validateImageManifest(parsed))).toBe('ERR_UNSUPPORTED');
     expect(() => validateImageManifest(parsed)).toThrow(name);
+  });
+
+  test.each([
+    `${LAYER}+encrypted`,
+    `${LAYER}+gzip+encrypted`,
+    `${LAYER}+zstd+encrypted`,
+    'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip+encrypted',
+  ])('a layer of type %s is refused as encrypted, by its number and digest (E161)', (mediaType) => {
+    const parsed = parseManifest(manifest({ layers: [descriptor(LAYER), descriptor(mediaType)] }));
+    expect(codeOf(() => validateImageManifest(parsed))).toBe('ERR_UNSUPPORTED');
+    expect(() => validateImageManifest(parsed)).toThrow(/^layer 1 \(sha256:[0-9a-f]+\) is encrypted/);
   });
 
   test.each([

@@ -26,6 +26,8 @@ export interface RegistryOptions {
   readonly certsDir?: string | undefined;
   /** Token servers (`HOST` or `HOST:PORT`) that may see credentials though they lie outside the registry's domain. */
   readonly trustedRealms?: readonly string[] | undefined;
+  /** Blobs that the registry lacks may be asked for at the URLs that their descriptors name. */
+  readonly foreignLayers?: boolean | undefined;
   /** Milliseconds until a request that brings no bytes fails; 0 waits for ever. */
   readonly deadlineMs?: number | undefined;
   /** A body slower than 1 KiB/s for so many milliseconds is asked for again. */

@@ -25,6 +25,8 @@ export interface BlobRequest {
 }
 
 interface RangeRequest extends BlobRequest {
+  /** A place that the image names for the blob: asked instead of the registry. */
+  readonly foreign?: URL | undefined;
   /** Of the blob. */
   readonly size: number;
   readonly range: CompressedRange;
@@ -141,6 +143,7 @@ async function openBody(
       doing,
       accepted: [200, 206, 416],
       isByTag: false,
+      foreign: request.foreign,
       locations,
     },
     operation,

@@ -1,4 +1,4 @@
-/** Where a redirect may lead. Which address that is in the end, connect.ts decides. */
+/** Where a redirect, or a descriptor, may lead. Which address that is in the end, connect.ts decides. */
 import { PeelError } from '../../errors.ts';
 import type { HttpAnswer } from './exchange.ts';
 import { quoteServerText, type Secrets } from './server-text.ts';
@@ -15,24 +15,48 @@ export function redirectTarget(answer: HttpAnswer, doing: string, secrets: Secre
   const refuse = (why: string): PeelError =>
     new PeelError(
       'ERR_REGISTRY_RESPONSE',
-      // Without the query: it often is a signature that opens the blob to whoever reads the log.
-      `${doing}: redirected to ${quoteServerText((location ?? '').split(/[?#]/, 1)[0] ?? '', secrets)}: ${why}`,
+      `${doing}: redirected to ${quoteServerText(withoutSecrets(location ?? ''), secrets)}: ${why}`,
       { facts: { status: answer.status } },
     );
   if (location === undefined || location === '') {
     throw refuse('the answer has no Location');
   }
+  const target = parseTarget(location, answer.url, refuse, secrets);
+  if (target.protocol === 'http:' && answer.url.protocol === 'https:') {
+    throw refuse('it leaves TLS');
+  }
+  return target;
+}
+
+/** A place that a descriptor names for its blob. @throws PeelError ERR_DOCUMENT_INVALID */
+export function parseForeignURL(text: string, doing: string, secrets: Secrets): URL {
+  const refuse = (why: string): PeelError =>
+    new PeelError(
+      'ERR_DOCUMENT_INVALID',
+      `${doing}: the image says that it lies at ${quoteServerText(withoutSecrets(text), secrets)}: ${why}`,
+    );
+  return parseTarget(text, undefined, refuse, secrets);
+}
+
+/** Without the query, which often is a signature that opens the blob to whoever reads the log, and without credentials. */
+function withoutSecrets(url: string): string {
+  return (url.split(/[?#]/, 1)[0] ?? '').replace(/\/\/[^/]*@/, '//');
+}
+
+function parseTarget(
+  text: string,
+  base: URL | undefined,
+  refuse: (why: string) => PeelError,
+  secrets: Secrets,
+): URL {
   let target: URL;
   try {
-    target = new URL(location, answer.url);
+    target = new URL(text, base);
   } catch {
     throw refuse('it is not a URL');
   }
   if (target.protocol !== 'https:' && target.protocol !== 'http:') {
     throw refuse('it is neither https nor http');
-  }
-  if (target.protocol === 'http:' && answer.url.protocol === 'https:') {
-    throw refuse('it leaves TLS');
   }
   if (target.username !== '' || target.password !== '') {
     throw refuse('it carries credentials');

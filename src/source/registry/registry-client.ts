@@ -21,6 +21,8 @@ export interface ClientRequest {
   readonly accepted: readonly number[];
   /** Needs a host that resolves tags. */
   readonly isByTag: boolean;
+  /** Asked in place of the registry: see HostRequest. */
+  readonly foreign?: URL | undefined;
   /** Where each host's redirect led before; the client keeps it up to date. */
   readonly locations?: Map<RegistryHost, URL>;
 }
@@ -121,13 +123,18 @@ export class RegistryClient {
       const hostRequest: HostRequest = { ...request, location: request.locations?.get(host) };
       const got = await host.request(hostRequest, operation, isLast);
       if (request.accepted.includes(got.answer.status)) {
-        if (got.foreignURL !== undefined) {
+        if (got.foreignURL !== undefined && request.foreign === undefined) {
           request.locations?.set(host, got.foreignURL);
         }
         return { answer: got.answer, host };
       }
       request.locations?.delete(host);
-      if (isFirst && got.foreignURL !== undefined && EXPIRED_STATUSES.has(got.answer.status)) {
+      if (
+        isFirst &&
+        got.foreignURL !== undefined &&
+        request.foreign === undefined &&
+        EXPIRED_STATUSES.has(got.answer.status)
+      ) {
         // The place that the registry named is gone; it may name a new one.
         isFirst = false;
         await got.answer.excerpt();
@@ -142,6 +149,8 @@ export class RegistryClient {
     const able = (await this.#hosts).filter(({ config }) =>
       request.isByTag ? config.mayResolveTags : config.mayPull,
     );
+    // What lies elsewhere is asked for once, by the rules of the registry itself.
+    if (request.foreign !== undefined) return able.slice(-1);
     const now = performance.now();
     const isWell = (host: RegistryHost): boolean => (this.#demoted.get(host) ?? 0) <= now;
     // The last one is asked in any case: there is nothing behind it.

@@ -33,6 +33,8 @@ export interface HostRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** Where a redirect led before: asked instead of the registry. */
   readonly location?: URL | undefined;
+  /** A place that the image names: asked instead of the registry, and given nothing that is the registry's. */
+  readonly foreign?: URL | undefined;
   /** For messages: `manifest latest of localhost:5000/x`. */
   readonly doing: string;
 }
@@ -185,21 +187,27 @@ export class RegistryHost {
   /** One try: the request and the redirects that it meets. */
   async #follow(request: HostRequest, { deadline, signal }: Operation): Promise<SentAnswer> {
     const { secrets } = this.#context;
-    let url = request.location ?? this.#urlOf(request.path);
-    let hasLeft = false;
+    let url = request.foreign ?? request.location ?? this.#urlOf(request.path);
+    let hasLeft = request.foreign !== undefined;
     for (let hops = 0; ; hops += 1) {
       const isForeign = !this.#isOwn(url);
+      const isUntrusted = isForeign || request.foreign !== undefined;
       // Once a foreign host has said where to go next, it does not get our credentials used there.
       hasLeft ||= isForeign;
       const used = hasLeft ? undefined : await this.#authorizer.header(signal);
       const headers = {
-        ...(isForeign ? {} : this.config.headers),
+        ...(isUntrusted ? {} : this.config.headers),
         ...request.headers,
         'accept-encoding': 'identity',
         'user-agent': this.#userAgent,
         ...(used === undefined ? {} : { authorization: used }),
       };
-      const answer = await this.#exchanger.send({ method: 'GET', url, headers }, isForeign, deadline, signal);
+      const answer = await this.#exchanger.send(
+        { method: 'GET', url, headers },
+        isUntrusted,
+        deadline,
+        signal,
+      );
       if (!isRedirect(answer.status)) {
         return { answer, foreignURL: hasLeft ? url : undefined, used };
       }

@@ -8,8 +8,9 @@ import { formatReference, type RegistryReference } from '../../reference/registr
 import { documentDigest, isNamedBy } from '../../reference/schema1-payload.ts';
 import { type CompressedRange, compressed, type Digest } from '../../units.ts';
 import type { BlobSource, ImageSource, SourceStats, StoredDocument } from '../source.ts';
+import { ForeignLayers } from './foreign-layers.ts';
 import type { RegistryOptions } from './options.ts';
-import { type BlobRequest, fetchRange, measureBlob } from './range-fetch.ts';
+import { type BlobRequest, measureBlob } from './range-fetch.ts';
 import { readBody } from './read-body.ts';
 import { RegistryClient } from './registry-client.ts';
 import type { RegistryHost } from './registry-host.ts';
@@ -28,6 +29,7 @@ class RegistrySource implements ImageSource {
   readonly name: string;
   readonly #reference: RegistryReference;
   readonly #client: RegistryClient;
+  readonly #foreign: ForeignLayers;
   /** Redirects of each blob, by digest: presigned addresses serve many ranges. */
   readonly #locations = new Map<Digest, Map<RegistryHost, URL>>();
   /** What the name led to: a moved tag changes nothing for the life of the source. */
@@ -37,6 +39,7 @@ class RegistrySource implements ImageSource {
     this.name = formatReference(reference);
     this.#reference = reference;
     this.#client = new RegistryClient(reference, options);
+    this.#foreign = new ForeignLayers(options.foreignLayers === true);
   }
 
   get stats(): SourceStats {
@@ -116,7 +119,7 @@ class RegistrySource implements ImageSource {
     range: CompressedRange,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<Buffer> {
-    return fetchRange({ ...this.#requestFor(descriptor.digest), size: descriptor.size, range }, signal);
+    return this.#foreign.fetch(this.#requestFor(descriptor.digest), descriptor, range, signal);
   }
 
   #requestFor(digest: Digest): BlobRequest {
