@@ -27,6 +27,7 @@
         "native/lane.cc",
         "native/library_stream.cc",
         "native/napi_helpers.cc",
+        "native/open_files.cc",
         "native/plain_stream.cc",
         "native/scanner.cc",
         "native/scanner_binding.cc",

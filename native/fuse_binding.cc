@@ -204,9 +204,9 @@ Status OpenTree(const uint8_t* data, size_t size, bool is_whole, fuse::Tree* tre
 }
 
 // openFuseSession(treeBytes, isWhole, layers, uid or -1, gid or -1, kernelChecks, containsLinks, targets, targetBytes,
-// threads, parkedLimitMs, overUring, callback)
+// threads, parkedLimitMs, overUring, passthroughFrom or -1, callback)
 napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
-  napi_value arguments[13];
+  napi_value arguments[14];
   const uint8_t* data = nullptr;
   size_t size = 0;
   bool is_whole = false;
@@ -222,11 +222,12 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
   size_t target_size = 0;
   uint64_t threads = 0;
   uint64_t limit = 0;
+  double passthrough_from = 0;
   if (!Arguments(env, info, arguments) || !GetBytes(env, arguments[0], data, size) ||
       !GetWhole(env, arguments[2], 65535, layers) || !GetNumber(env, arguments[3], uid) ||
       !GetNumber(env, arguments[4], gid) || !GetFloats(env, arguments[7], targets, target_count) ||
       !GetBytes(env, arguments[8], target_bytes, target_size) || !GetWhole(env, arguments[9], 64, threads) ||
-      !GetWhole(env, arguments[10], kLargestNumber, limit)) {
+      !GetWhole(env, arguments[10], kLargestNumber, limit) || !GetNumber(env, arguments[12], passthrough_from)) {
     return nullptr;
   }
   if (napi_get_value_bool(env, arguments[1], &is_whole) != napi_ok ||
@@ -243,11 +244,13 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
     if (ops.has_gid) ops.gid = static_cast<uint32_t>(static_cast<uint64_t>(gid));
     ops.kernel_checks = kernel_checks;
     ops.contains_links = contains_links;
+    ops.passthrough = passthrough_from >= 0;
     if (!GetTargets(targets, target_count, target_bytes, target_size, ops)) return ThrowType(env, "targets are odd");
     fuse::SessionOptions options;
     options.threads = threads == 0 ? 1 : static_cast<unsigned>(threads);
     options.parked_limit_ms = limit;
     options.over_uring = over_uring;
+    if (passthrough_from > 0) options.passthrough_from = static_cast<uint64_t>(passthrough_from);
     options.layers = static_cast<uint32_t>(layers);
     fuse::Tree tree;
     if (Status status = OpenTree(data, size, is_whole, &tree); !status.ok()) return Throw(env, status);
@@ -258,7 +261,7 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
     auto* context = new std::shared_ptr<FuseHandle>(handle);
     if (napi_create_string_utf8(env, "peel fuse", NAPI_AUTO_LENGTH, &label) != napi_ok ||
         napi_create_threadsafe_function(
-            env, arguments[12], nullptr, label, 0, 1, context,
+            env, arguments[13], nullptr, label, 0, 1, context,
             [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<FuseHandle>*>(data); }, context,
             Deliver, &handle->wake) != napi_ok) {
       delete context;
@@ -391,6 +394,28 @@ napi_value MarkFuseSpan(napi_env env, napi_callback_info info) {
   return Undefined(env);
 }
 
+// addFuseBacking(session, ino, path, fd): whether it is known from now on
+napi_value AddFuseBacking(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  uint64_t ino = 0;
+  std::string path;
+  uint64_t fd = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetWhole(env, arguments[1], 4294967295.0, ino) || !GetText(env, arguments[2], path) ||
+      !GetWhole(env, arguments[3], 2147483647.0, fd)) {
+    return nullptr;
+  }
+  bool is_known = false;
+  try {
+    is_known = handle->session->open_files().AddBacking(static_cast<uint32_t>(ino), path, static_cast<int>(fd));
+  } catch (const std::exception&) {
+    return Throw(env, Status::Of(Fault::kMemory, "out of memory"));
+  }
+  napi_value value = nullptr;
+  return napi_get_boolean(env, is_known, &value) == napi_ok ? value : nullptr;
+}
+
 // replyFuse(session, id, bytes): 0, or the errno that the kernel refused them with
 napi_value ReplyFuse(napi_env env, napi_callback_info info) {
   napi_value arguments[3];
@@ -469,6 +494,10 @@ napi_value FuseStatistics(napi_env env, napi_callback_info info) {
     return nullptr;
   const uint64_t waits = handle->session->Waits();
   if (waits > 0 && !SetProperty(env, object, "waited", NumberOf(env, static_cast<double>(waits)))) return nullptr;
+  const uint64_t passed = handle->session->open_files().Passed();
+  if (passed > 0 && !SetProperty(env, object, "passthrough", NumberOf(env, static_cast<double>(passed)))) {
+    return nullptr;
+  }
   return object;
 }
 
@@ -489,6 +518,7 @@ bool AddFuse(napi_env env, napi_value exports) {
       {"stopFuseSession", StopFuseSession},
       {"addFuseLayer", AddFuseLayer},
       {"markFuseSpan", MarkFuseSpan},
+      {"addFuseBacking", AddFuseBacking},
       {"replyFuse", ReplyFuse},
       {"failFuse", FailFuse},
       {"watchFuse", WatchFuse},

@@ -58,6 +58,12 @@ bool DecodeArguments(Arguments& arguments, Request& request) {
       request.flags = open.flags;
       return true;
     }
+    case kRelease: {
+      ReleaseRequest release;
+      if (!arguments.Take(&release)) return false;
+      request.handle = release.handle;
+      return true;
+    }
     case kRead:
     case kReaddir:
     case kReaddirplus: {

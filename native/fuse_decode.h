@@ -23,6 +23,7 @@ struct Request {
   uint64_t offset = 0;    // READ, READDIR, READDIRPLUS, LSEEK
   uint32_t size = 0;      // those, GETXATTR, LISTXATTR
   uint32_t flags = 0;     // OPEN: open(2) flags; ACCESS: mask; LSEEK: whence
+  uint64_t handle = 0;    // RELEASE
   uint64_t target = 0;    // INTERRUPT: the unique of the request that it is about
   InitRequest init{};     // INIT; zeros where an older kernel has no field
 };

@@ -13,6 +13,8 @@ struct Wishes {
   // Owners are plain numbers here, so that the kernel may map them per mount. It refuses the whole INIT where the mount
   // has no default_permissions.
   bool mapped_owners = false;
+  // Large files are read from the cache's files by the kernel itself. It takes OPEN messages.
+  bool passthrough = false;
   // Requests over io_uring. Once promised, nothing is answered until all queues are there.
   bool over_uring = false;
 };

@@ -98,11 +98,12 @@ class DirentWriter {
 
 }  // namespace
 
-Ops::Ops(Tree tree, Bytes& bytes, std::shared_ptr<const OpsOptions> options)
+Ops::Ops(Tree tree, Bytes& bytes, Handles& handles, std::shared_ptr<const OpsOptions> options)
     : tree_(tree.view),
       is_whole_(tree.is_whole),
       tree_bytes_(std::move(tree.bytes)),
       bytes_(bytes),
+      handles_(handles),
       shared_options_(std::move(options)),
       options_(*shared_options_) {
   for (const InodeRecord& inode : tree_.Inodes()) {
@@ -116,7 +117,11 @@ Ops::Ops(Tree tree, Bytes& bytes, std::shared_ptr<const OpsOptions> options)
 
 // A layer that is not known yet may bring access control lists. Whoever made a mount without kernel checks wants none.
 Wishes Ops::InitWishes() const {
-  return Wishes{has_posix_acls_ || (!is_whole_ && options_.kernel_checks), options_.kernel_checks};
+  Wishes wishes;
+  wishes.posix_acls = has_posix_acls_ || (!is_whole_ && options_.kernel_checks);
+  wishes.mapped_owners = options_.kernel_checks;
+  wishes.passthrough = options_.passthrough;
+  return wishes;
 }
 
 uint32_t Ops::InoOf(uint64_t node) const {
@@ -211,15 +216,14 @@ Answer Ops::Respond(const Request& request, const Terms& session, Output& output
       return Copy(AttributesReply{ValidFor(ino), 0, 0, AttributesOf(request.node)}, output);
     case kReadlink:
       return Readlink(request, ino);
-    case kOpen: {
-      if ((request.flags & O_ACCMODE) != O_RDONLY) return Fail(EROFS);
-      if (session.Has(kNoOpenSupport)) return Fail(ENOSYS);
-      return Copy(OpenReply{0, kKeepCache, 0}, output);
-    }
+    case kOpen:
+      return Open(request, ino, session, output);
     case kOpendir:
       if (session.Has(kNoOpendirSupport)) return Fail(ENOSYS);
       return Copy(OpenReply{0, kKeepCache | kCacheDirectory, 0}, output);
     case kRelease:
+      handles_.Release(ino, request.handle);
+      return Answer();
     case kReleasedir:
       return Answer();
     case kRead:
@@ -265,6 +269,15 @@ Answer Ops::Readlink(const Request& request, uint32_t ino) const {
   if (!tree_.Inode(ino).is_symlink()) return Fail(EINVAL);
   const std::string_view target = TargetOf(request.node);
   return ReplyWith(target.data(), target.size());
+}
+
+Answer Ops::Open(const Request& request, uint32_t ino, const Terms& session, Output& output) const {
+  if ((request.flags & O_ACCMODE) != O_RDONLY) return Fail(EROFS);
+  if (session.Has(kNoOpenSupport)) return Fail(ENOSYS);
+  const InodeRecord& inode = tree_.Inode(ino);
+  const bool is_stored_whole = inode.is_file() && (inode.flags & kSparse) == 0;
+  if (!session.Has(kPassthrough) || !is_stored_whole) return Copy(OpenReply{0, kKeepCache, 0}, output);
+  return Copy(handles_.Open(ino, inode.size), output);
 }
 
 Answer Ops::Read(const Request& request, uint32_t ino, Output& output) const {

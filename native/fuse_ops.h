@@ -34,6 +34,14 @@ class Bytes {
   virtual bool Read(uint32_t layer, uint64_t start, size_t length, uint8_t* out) = 0;
 };
 
+// Files that are open; asked where OPEN messages come.
+class Handles {
+ public:
+  virtual ~Handles() = default;
+  virtual OpenReply Open(uint32_t ino, uint64_t size) = 0;
+  virtual void Release(uint32_t ino, uint64_t handle) = 0;
+};
+
 struct OpsOptions {
   // Every file belongs to them, whatever the image says.
   bool has_uid = false;
@@ -42,6 +50,8 @@ struct OpsOptions {
   uint32_t gid = 0;
   // The mount has default_permissions.
   bool kernel_checks = true;
+  // The kernel is to read large files by itself.
+  bool passthrough = false;
   // Targets of symbolic links that are shown changed, by LinkKey; then links are told apart by where they stand.
   bool contains_links = false;
   std::unordered_map<uint64_t, std::string> targets;
@@ -65,7 +75,7 @@ struct Answer {
 
 class Ops {
  public:
-  Ops(Tree tree, Bytes& bytes, std::shared_ptr<const OpsOptions> options);
+  Ops(Tree tree, Bytes& bytes, Handles& handles, std::shared_ptr<const OpsOptions> options);
 
   bool IsWhole() const { return is_whole_; }
   // What the image wishes of INIT.
@@ -91,6 +101,7 @@ class Ops {
   Answer Lookup(const Request& request, uint32_t ino, Output& output) const;
   Answer Readlink(const Request& request, uint32_t ino) const;
   Answer Read(const Request& request, uint32_t ino, Output& output) const;
+  Answer Open(const Request& request, uint32_t ino, const Terms& session, Output& output) const;
   Answer Readdir(const Request& request, uint32_t ino, Output& output) const;
   Answer Getxattr(const Request& request, uint32_t ino, Output& output) const;
   Answer Listxattr(const Request& request, uint32_t ino, Output& output) const;
@@ -101,6 +112,7 @@ class Ops {
   const bool is_whole_;
   const std::shared_ptr<const void> tree_bytes_;
   Bytes& bytes_;
+  Handles& handles_;
   const std::shared_ptr<const OpsOptions> shared_options_;
   const OpsOptions& options_;
   bool has_posix_acls_ = false;

@@ -204,11 +204,20 @@ struct OpenReply {
 static_assert(sizeof(OpenReply) == 16);
 constexpr uint32_t kKeepCache = 1u << 1;
 constexpr uint32_t kCacheDirectory = 1u << 3;
+constexpr uint32_t kPassthroughHandle = 1u << 7;
 
 struct OpenRequest {
   uint32_t flags;
   uint32_t open_flags;
 };
+
+struct ReleaseRequest {
+  uint64_t handle;
+  uint32_t flags;
+  uint32_t release_flags;
+  uint64_t lock_owner;
+};
+static_assert(sizeof(ReleaseRequest) == 24);
 
 struct ReadRequest {  // also READDIR and READDIRPLUS
   uint64_t handle;

@@ -18,8 +18,8 @@
 namespace peel::fuse {
 namespace {
 
-// Uses are hints; these wait for JavaScript at most.
-constexpr size_t kMostUsedEvents = 4096;
+// Events that are hints; these wait for JavaScript at most.
+constexpr size_t kMostHints = 4096;
 constexpr uint64_t kWatchStepMs = 500;
 
 }  // namespace
@@ -40,6 +40,16 @@ Session::Session(Tree tree, OpsOptions ops, SessionOptions options, std::functio
                     event.offset = span;
                     Put(event);
                   }),
+      open_files_(options.passthrough_from, {[this](uint32_t ino) {
+                                               Event event{Event::kWanted};
+                                               event.ino = ino;
+                                               Put(event);
+                                             },
+                                             [this](int error) {
+                                               Event event{Event::kRefused};
+                                               event.id = static_cast<uint64_t>(error);
+                                               Put(event);
+                                             }}),
       threads_(new Thread[MostThreads()]),
       counts_(new std::atomic<uint64_t>[kOpcodes]) {
   for (uint32_t opcode = 0; opcode < kOpcodes; ++opcode) counts_[opcode].store(0);
@@ -47,7 +57,7 @@ Session::Session(Tree tree, OpsOptions ops, SessionOptions options, std::functio
 }
 
 void Session::SetTree(Tree tree) {
-  current_.Set(std::make_shared<const Ops>(std::move(tree), span_files_, ops_options_));
+  current_.Set(std::make_shared<const Ops>(std::move(tree), span_files_, open_files_, ops_options_));
   parked_.NoteProgress();
   AskAgainSoon();
 }
@@ -71,6 +81,7 @@ uint64_t Session::OverUring() const {
 Status Session::Start(int fd) {
   auto device = std::make_shared<Device>(fd);
   fcntl(fd, F_SETFD, FD_CLOEXEC);
+  open_files_.Begin(device);
   Begin agree = [this, device](int* error) { return Agree(device, error); };
   if (!StartThread("peel-watch", [self = shared_from_this()] { self->WatchLoop(); }) ||
       !Launch(device, std::move(agree))) {
@@ -345,7 +356,8 @@ int Session::Fail(uint64_t id, int error) {
 void Session::Put(Event event) {
   std::lock_guard<std::mutex> lock(events_mutex_);
   if (stopping_.load()) return;
-  if (event.kind == Event::kUsed && ++used_events_ > kMostUsedEvents) return;
+  const bool is_hint = event.kind == Event::kUsed || event.kind == Event::kWanted;
+  if (is_hint && ++hints_ > kMostHints) return;
   events_.push_back(event);
   // One call into JavaScript for all that gathers until it comes round. Under the lock, so that Stop() can wait for it.
   if (events_.size() == 1) wake_();
@@ -353,7 +365,7 @@ void Session::Put(Event event) {
 
 std::vector<Event> Session::TakeEvents() {
   std::lock_guard<std::mutex> lock(events_mutex_);
-  used_events_ = 0;
+  hints_ = 0;
   return std::exchange(events_, {});
 }
 

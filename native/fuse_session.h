@@ -31,6 +31,7 @@
 #include "fuse_parked.h"
 #include "fuse_uring.h"
 #include "fuse_watchdog.h"
+#include "open_files.h"
 #include "span_files.h"
 #include "status.h"
 
@@ -41,10 +42,13 @@ struct Event {
     kMiss = 0,         // id, ino, offset, length: answer it
     kInterrupted = 1,  // id: whoever asked has gone
     kUsed = 2,         // layer, span: read from the cache without asking
-    kReady = 3,        // minor, features: INIT is done; length: 0 over io_uring, else the errno that keeps it away
-    kClosed = 4,       // error: 0 unmounted, else the errno; the last event
-    kUnwatched = 5,    // error: the watchdog has ended
-    kWaiting = 6,      // a request waits for a layer; told of the first one
+    // minor, features (low and high half): INIT is done; length: 0 over io_uring, else the errno that keeps it away
+    kReady = 3,
+    kClosed = 4,     // error: 0 unmounted, else the errno; the last event
+    kUnwatched = 5,  // error: the watchdog has ended
+    kWaiting = 6,    // a request waits for a layer; told of the first one
+    kWanted = 7,     // ino: a backing file would make it faster
+    kRefused = 8,    // error: the kernel takes no backing files
   } kind;
   uint64_t id = 0;
   uint64_t ino = 0;
@@ -61,6 +65,8 @@ struct SessionOptions {
   bool over_uring = false;
   // Of the image; no tree has more.
   uint32_t layers = 0;
+  // With passthrough: files of as many bytes or more.
+  uint64_t passthrough_from = 0;
 };
 
 class Session : public std::enable_shared_from_this<Session> {
@@ -82,6 +88,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void Stop();
 
   SpanFiles& span_files() { return span_files_; }
+  OpenFiles& open_files() { return open_files_; }
   std::string PathOf(uint32_t ino) const { return current_.Take()->PathOf(ino); }
 
   // What has happened since the last call, oldest first.
@@ -143,6 +150,7 @@ class Session : public std::enable_shared_from_this<Session> {
   const std::function<void()> wake_;
   const std::shared_ptr<const OpsOptions> ops_options_;
   SpanFiles span_files_;
+  OpenFiles open_files_;
   CurrentOps current_;
   Terms terms_;
 
@@ -160,7 +168,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   std::mutex events_mutex_;
   std::vector<Event> events_;
-  size_t used_events_ = 0;
+  size_t hints_ = 0;
 
   std::mutex watch_mutex_;
   std::condition_variable watch_changed_;

@@ -1,7 +1,6 @@
 #include "span_files.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,6 +10,8 @@
 #include <cstring>
 #include <mutex>
 #include <utility>
+
+#include "own_file.h"
 
 namespace peel {
 namespace {
@@ -44,14 +45,9 @@ bool ReadAll(int fd, void* out, size_t length, uint64_t offset) {
   return true;
 }
 
-// A file of the cache, opened with the care of src/blob/cache-file.ts; -1 where something else is in its place.
 int OpenOurs(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (fd < 0) return -1;
   struct stat stats;
-  if (fstat(fd, &stats) == 0 && S_ISREG(stats.st_mode) && stats.st_uid == geteuid() && stats.st_nlink == 1) return fd;
-  close(fd);
-  return -1;
+  return OpenOwnFile(path, &stats);
 }
 
 bool HasName(int fd) {

@@ -31,6 +31,8 @@ export interface FuseSessionOptions {
   readonly parkedLimitMs: number;
   /** Requests over io_uring, where the kernel has it. */
   readonly overUring: boolean;
+  /** The kernel is to read files of so many bytes or more by itself, where it can; undefined: none. */
+  readonly passthroughFrom: number | undefined;
 }
 
 /** A link is told by the directory that holds it and its inode: it can have several names. */
@@ -40,9 +42,15 @@ export interface ChangedTarget {
   readonly target: ByteString;
 }
 
+export interface AgreedTerms {
+  /** 0 over io_uring, else what keeps it away. */
+  readonly uringErrno: number;
+  readonly hasPassthrough: boolean;
+}
+
 export interface FuseEvents {
-  /** INIT is done: the mount answers. `uringErrno`: 0 over io_uring, else what keeps it away. */
-  onReady(minor: number, uringErrno: number): void;
+  /** INIT is done: the mount answers. */
+  onReady(minor: number, agreed: AgreedTerms): void;
   /** A read whose bytes are not at hand: `reply` or `fail` with this id. */
   onMiss(id: number, ino: number, offset: number, length: number): void;
   /** Whoever waited for it is gone and was answered. */
@@ -52,6 +60,10 @@ export interface FuseEvents {
   onWaiting(): void;
   /** The watchdog ended by itself: 1 when it aborted the connection, 2 when it could not be set up. */
   onUnwatched(status: number): void;
+  /** A large file was opened or closed that would be read faster if it had a backing file: `addBacking`. A hint. */
+  onWanted(ino: number): void;
+  /** The kernel took no backing file, and is not offered another. Once. */
+  onRefused(errno: number): void;
   /** Nobody asks any more; the last event. `errno` is 0 after an unmount, ECONNABORTED after an abort. */
   onClosed(errno: number): void;
 }
@@ -67,6 +79,11 @@ export interface FuseSession {
   noteProgress(): void;
   addLayer(layer: number, spansPath: string, mapPath: string, ends: Float64Array): void;
   markReady(layer: number, span: number): void;
+  /**
+   * From now on the kernel reads this inode from `path`, which `fd` leads to, where it is opened anew and the file is
+   * still there. It has the bytes of the inode, all of them verified. The descriptor stays the caller's.
+   */
+  addBacking(ino: number, path: string, fd: number): void;
   /** 0, or the errno of the kernel. Nothing happens for an id that is answered already. */
   reply(id: number, bytes: Uint8Array): number;
   fail(id: number, errno: number): number;
@@ -76,7 +93,7 @@ export interface FuseSession {
   pathOf(ino: number): Buffer;
   /**
    * Requests by operation; `missed`: reads that came to JavaScript; `waited`: what needed more than the tree said;
-   * `io_uring`: requests that came that way.
+   * `io_uring`: requests that came that way; `passthrough`: opens of files that the kernel reads by itself.
    */
   statistics(): Record<string, number>;
   /** Ends the session without an answer for anybody: for one that was not started, or at the end of the process. */
@@ -107,6 +124,7 @@ interface FuseAddon {
     threads: number,
     parkedLimitMs: number,
     overUring: boolean,
+    passthroughFrom: number,
     onEvents: (events: Float64Array) => void,
   ): SessionHandle;
   startFuseSession(session: SessionHandle, fd: number): void;
@@ -122,6 +140,7 @@ interface FuseAddon {
     ends: Float64Array,
   ): boolean;
   markFuseSpan(session: SessionHandle, layer: number, span: number): void;
+  addFuseBacking(session: SessionHandle, ino: number, path: Uint8Array, fd: number): boolean;
   replyFuse(session: SessionHandle, id: number, bytes: Uint8Array): number;
   failFuse(session: SessionHandle, id: number, errno: number): number;
   watchFuse(session: SessionHandle, program: Uint8Array, connection: number, limitMs: number): number;
@@ -130,8 +149,20 @@ interface FuseAddon {
 }
 
 /** As in native/fuse_session.h. */
-const EVENT = { miss: 0, interrupted: 1, used: 2, ready: 3, closed: 4, unwatched: 5, waiting: 6 } as const;
+const EVENT = {
+  miss: 0,
+  interrupted: 1,
+  used: 2,
+  ready: 3,
+  closed: 4,
+  unwatched: 5,
+  waiting: 6,
+  wanted: 7,
+  refused: 8,
+} as const;
 const NUMBERS_PER_EVENT = 5;
+/** Of the upper half of INIT's features: native/fuse_protocol.h. */
+const PASSTHROUGH = 1 << 5;
 const WATCHDOG = fileURLToPath(new URL('../build/Release/peel-watchdog', import.meta.url));
 const NO_TARGETS = { table: new Float64Array(0), bytes: Buffer.alloc(0) };
 
@@ -186,6 +217,7 @@ export function openFuseSession(
       options.threads,
       options.parkedLimitMs,
       options.overUring,
+      options.passthroughFrom ?? -1,
       (numbers) => dispatch(numbers, events),
     ),
   );
@@ -198,6 +230,9 @@ export function openFuseSession(
       addon.addFuseLayer(handle, layer, bytesOf(spansPath), bytesOf(mapPath), ends);
     },
     markReady: (layer, span) => addon.markFuseSpan(handle, layer, span),
+    addBacking: (ino, path, fd) => {
+      addon.addFuseBacking(handle, ino, bytesOf(path), fd);
+    },
     reply: (id, bytes) => addon.replyFuse(handle, id, bytes),
     fail: (id, errno) => addon.failFuse(handle, id, errno),
     watch: (connection, limitMs) => addon.watchFuse(handle, bytesOf(WATCHDOG), connection, limitMs),
@@ -223,9 +258,12 @@ function dispatch(numbers: Float64Array, events: FuseEvents): void {
     else if (kind === EVENT.interrupted) events.onInterrupted(id);
     else if (kind === EVENT.used) events.onUsed(ino, offset);
     else if (kind === EVENT.waiting) events.onWaiting();
-    else if (kind === EVENT.ready) events.onReady(id, length);
-    else if (kind === EVENT.closed) events.onClosed(id);
+    else if (kind === EVENT.ready) {
+      events.onReady(id, { uringErrno: length, hasPassthrough: (offset & PASSTHROUGH) !== 0 });
+    } else if (kind === EVENT.closed) events.onClosed(id);
     else if (kind === EVENT.unwatched) events.onUnwatched(id);
+    else if (kind === EVENT.wanted) events.onWanted(ino);
+    else if (kind === EVENT.refused) events.onRefused(id);
   }
 }
 

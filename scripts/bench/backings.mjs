@@ -20,6 +20,7 @@ const SPLIT = 8;
  * @property {'ext4' | 'overlay' | 'peel' | 'stargz'} kind ext4: a plain folder on the disk, whatever its file system
  * @property {string} folder
  * @property {() => Promise<void>} close
+ * @property {string} [cacheDir] of peel
  */
 
 /**
@@ -39,7 +40,7 @@ export async function openBackings(scratch, image, peelColumns, others) {
   const peel = new Peel(scratch, `backings-${image.tag}`);
   for (const [number, { name, flags }] of peelColumns.entries()) {
     const { folder, unmount } = await peel.mount(image.reference, `${image.tag}-${number}`, flags);
-    backings.push({ name, kind: 'peel', folder, close: unmount });
+    backings.push({ name, kind: 'peel', folder, close: unmount, cacheDir: peel.cacheDir });
   }
   if (others.includes('stargz')) backings.push(await stargzMount(scratch, image));
   return backings;

@@ -4,6 +4,7 @@
  *   <cache>/v1/layers/sha256/<hex>/   toc, windows   (src/layer/toc-store.ts)
  *                                     spans          uncompressed bytes, sparse, each at its own offset
  *                                     spans.map      which spans are there (span-map.ts)
+ *                                     file-…         large files on their own (backing-files.ts)
  *   <cache>/v1/trees/<key>            (src/tree/stored-tree.ts)
  *   <cache>/v1/documents, names     (src/source/document-store.ts)
  *   <cache>/v1/images/<key>         (src/image/image-records.ts)
@@ -19,6 +20,7 @@ import { cacheKeyOf } from '../layer/own-index.ts';
 import type { Toc } from '../layer/toc.ts';
 import { makeFolders } from '../storage/make-folders.ts';
 import { type Digest, isDigest } from '../units.ts';
+import { BackingFiles, type BackingFilesParts } from './backing-files.ts';
 import { treesDirIn } from './cached-layer.ts';
 import { Evictor } from './evict.ts';
 import { checkFoldersAbove, checkOwnFolder } from './safe-path.ts';
@@ -70,6 +72,15 @@ export class CacheDir {
   /** The spans of a layer. Never fails: where the disk does, the cache holds nothing. */
   openSpanCache(toc: Pick<Toc, 'digest' | 'own' | 'spans'>): SpanCache {
     return new SpanCache(this.layerDir(cacheKeyOf(toc)), toc, this.#evictor);
+  }
+
+  /** The layer's large files on their own, made from what the reader has at hand. */
+  openBackingFiles(
+    toc: Pick<Toc, 'digest' | 'own' | 'spans'>,
+    reader: BackingFilesParts['reader'],
+  ): BackingFiles {
+    const directory = this.layerDir(cacheKeyOf(toc));
+    return new BackingFiles({ directory, toc, reader, evictor: this.#evictor });
   }
 
   /** Brings the cache below its limits; bytes freed. */

@@ -13,7 +13,7 @@ import {
   namesIn,
   SPANS_FILE,
 } from './cached-layer.ts';
-import { evictIndexes, evictSpansOf } from './evict.ts';
+import { evictContentOf, evictIndexes } from './evict.ts';
 
 /** Bytes are those on disk: holes are not counted. */
 export interface LayerUsage {
@@ -22,6 +22,8 @@ export interface LayerUsage {
   readonly windowBytes: number;
   /** Spans with their map. */
   readonly spanBytes: number;
+  /** Files that lie there on their own, too (backing-files.ts). */
+  readonly backingBytes: number;
   readonly spansPresent: number;
   /** 0 where nothing of the layer but its TOC was ever kept. */
   readonly spansTotal: number;
@@ -52,6 +54,7 @@ async function usageOf(layer: CachedLayer): Promise<LayerUsage> {
     tocBytes: layer.bytesOf.get(TOC_FILE) ?? 0,
     windowBytes: layer.bytesOf.get(WINDOWS_FILE) ?? 0,
     spanBytes: (layer.bytesOf.get(SPANS_FILE) ?? 0) + (layer.bytesOf.get(MAP_FILE) ?? 0),
+    backingBytes: layer.backingFiles.reduce((sum, { bytes }) => sum + bytes, 0),
     spansPresent: uses.reduce((count, use) => (use === 0 ? count : count + 1), 0),
     spansTotal: uses.length,
     lastUsed: new Date(Math.max(newest * 1000, layer.modifiedMs)),
@@ -59,7 +62,7 @@ async function usageOf(layer: CachedLayer): Promise<LayerUsage> {
 }
 
 /**
- * Brings the cache down to `keepBytes`, spans least recently used first, then trees, then whole layers; or drops all
+ * Brings the cache down to `keepBytes`, content least recently used first, then trees, then whole layers; or drops all
  * content, so that only indexes are left; or empties it.
  * Mounts that use it go on, and fill it again. Answers how many bytes on disk were freed.
  */
@@ -73,10 +76,10 @@ export async function pruneCache(
       await rm(path.join(versionDir, name), { recursive: true, force: true });
     }
   } else if ('content' in what) {
-    await evictSpansOf(await listCachedLayers(versionDir), Number.POSITIVE_INFINITY);
+    await evictContentOf(await listCachedLayers(versionDir), Number.POSITIVE_INFINITY);
   } else {
     const excess = before - what.keepBytes;
-    if (excess > 0) await evictSpansOf(await listCachedLayers(versionDir), excess);
+    if (excess > 0) await evictContentOf(await listCachedLayers(versionDir), excess);
     const stillExcess = (await bytesBelow(versionDir)) - what.keepBytes;
     if (stillExcess > 0) await evictIndexes(versionDir, stillExcess);
   }

@@ -11,6 +11,8 @@ import { decodeMap, type SpanMap } from './span-map.ts';
 
 export const SPANS_FILE = 'spans';
 export const MAP_FILE = 'spans.map';
+/** Names of backing files begin so (backing-files.ts). */
+export const BACKING_PREFIX = 'file-';
 const LAYERS = 'layers';
 
 /** A map names at most as many spans as this: 64 TiB of spans of 256 KiB would be more. */
@@ -23,6 +25,8 @@ export interface CachedLayer {
   readonly directory: string;
   /** Bytes on disk by file name, holes not counted. */
   readonly bytesOf: ReadonlyMap<string, number>;
+  /** Those among them that are backing files. */
+  readonly backingFiles: readonly CachedBackingFile[];
   readonly totalBytes: number;
   /** Newest modification of any of its files, ms since 1970. */
   readonly modifiedMs: number;
@@ -43,16 +47,28 @@ export async function listCachedLayers(versionDir: string): Promise<CachedLayer[
 
 async function measure(directory: string, digest: Digest): Promise<CachedLayer> {
   const bytesOf = new Map<string, number>();
+  const backingFiles: CachedBackingFile[] = [];
   let modifiedMs = 0;
   let totalBytes = 0;
   for (const name of await namesIn(directory)) {
     const found = await statOf(path.join(directory, name));
     if (found === undefined) continue;
-    bytesOf.set(name, found.blocks * BLOCK_BYTES);
-    totalBytes += found.blocks * BLOCK_BYTES;
+    const bytes = found.blocks * BLOCK_BYTES;
+    bytesOf.set(name, bytes);
+    totalBytes += bytes;
+    if (name.startsWith(BACKING_PREFIX))
+      backingFiles.push({ name, bytes, lastUse: Math.floor(found.mtimeMs / 1000) });
     modifiedMs = Math.max(modifiedMs, found.mtimeMs);
   }
-  return { digest, directory, bytesOf, totalBytes, modifiedMs };
+  return { digest, directory, bytesOf, backingFiles, totalBytes, modifiedMs };
+}
+
+/** A file of the image that lies in the cache on its own, too. */
+export interface CachedBackingFile {
+  readonly name: string;
+  readonly bytes: number;
+  /** Seconds since 1970, as in a span map. */
+  readonly lastUse: number;
 }
 
 /** A file that the cache keeps of an image as a whole: its merged tree. */

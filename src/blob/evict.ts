@@ -1,6 +1,6 @@
 /**
- * Keeps the cache below its size (P13): spans least recently used anywhere go first, by punching holes; when
- * that is not enough, whole layers (their TOCs) go, oldest first.
+ * Keeps the cache below its size (P13): spans and backing files least recently used anywhere go first, by punching
+ * holes and by removing; when that is not enough, whole layers (their TOCs) go, oldest first.
  *
  * A span's map entry is cleared before its bytes go. A reader that saw the entry just before reads zeros,
  * finds that their sha256 is wrong, and fetches the span again: eviction needs no lock against readers (F43).
@@ -35,6 +35,8 @@ const MAX_UNMEASURED_BYTES = 64 * 1024 * 1024;
 /** Another process evicts, or nothing can be freed: writes are skipped for so long. */
 const RETRY_AFTER_MS = 1000;
 const TELL_EVERY_MS = 60_000;
+/** A backing file of more than this part of the cache would push out the very spans that it is made from. */
+const MAX_BACKING_SHARE = 1 / 4;
 /** What file systems allocate in. */
 const PAGE_BYTES = 4096;
 
@@ -73,6 +75,11 @@ export class Evictor {
     }
     this.#headroom -= bytes;
     return true;
+  }
+
+  /** Whether a backing file of so many bytes is to be made at all. */
+  isWorth(backingBytes: number): boolean {
+    return backingBytes <= this.#limits.maxSize * MAX_BACKING_SHARE;
   }
 
   /** A cache far below its load becomes full again and again: one warning a minute is enough. */
@@ -114,7 +121,7 @@ export class Evictor {
       const release = await tryEvictLock(this.#versionDir);
       if (release !== undefined) {
         try {
-          freed = await evictSpansOf(layers, Math.max(wanted - room.bySize, atLeast - room.byDisk));
+          freed = await evictContentOf(layers, Math.max(wanted - room.bySize, atLeast - room.byDisk));
           // A disk that others filled is no reason to throw indexes away: only the cache's own size is.
           if (freed < wanted - room.bySize)
             freed += await evictIndexes(this.#versionDir, wanted - room.bySize - freed);
@@ -146,29 +153,41 @@ export class Evictor {
 
 interface Victim {
   readonly layer: number;
-  readonly span: number;
+  /** A span by its number, a backing file by its name. */
+  readonly what: number | string;
+  readonly bytes: number;
   readonly lastUse: number;
 }
 
-/** Evicts spans, least recently used first, until `wanted` bytes are free or none is left; bytes freed. */
-export async function evictSpansOf(layers: readonly CachedLayer[], wanted: number): Promise<number> {
+/**
+ * Evicts spans and backing files, least recently used first, until `wanted` bytes are free or none is left; bytes
+ * freed. A file that is open somewhere takes its room until it is closed.
+ */
+export async function evictContentOf(layers: readonly CachedLayer[], wanted: number): Promise<number> {
   const maps = await Promise.all(layers.map((layer) => loadMap(layer.directory)));
   const victims: Victim[] = [];
   maps.forEach((map, layer) => {
     map?.lastUse.forEach((lastUse, span) => {
-      if (lastUse !== 0) victims.push({ layer, span, lastUse });
+      if (lastUse !== 0) victims.push({ layer, what: span, bytes: map.lengths[span] ?? 0, lastUse });
     });
+  });
+  layers.forEach(({ backingFiles }, layer) => {
+    for (const { name, bytes, lastUse } of backingFiles) victims.push({ layer, what: name, bytes, lastUse });
   });
   victims.sort((a, b) => a.lastUse - b.lastUse);
 
   let freed = 0;
   const chosen = new Map<number, number[]>();
-  for (const { layer, span } of victims) {
+  for (const { layer, what, bytes } of victims) {
     if (freed >= wanted) break;
-    freed += maps[layer]?.lengths[span] ?? 0;
+    freed += bytes;
+    if (typeof what === 'string') {
+      await rm(path.join(layers[layer]?.directory ?? '', what), { force: true });
+      continue;
+    }
     const spans = chosen.get(layer);
-    if (spans === undefined) chosen.set(layer, [span]);
-    else spans.push(span);
+    if (spans === undefined) chosen.set(layer, [what]);
+    else spans.push(what);
   }
   for (const [index, spans] of chosen) {
     const layer = layers[index];

@@ -173,6 +173,22 @@ export class LayerReader {
     }
   }
 
+  /** Whether every span from `first` to `last` can be had without fetching, as far as is known. */
+  async areAtHand(first: number, last: number): Promise<boolean> {
+    // What was read a moment ago may still be on its way to the disk.
+    await this.#cache?.flush();
+    const uses = await this.#cache?.lastUses(first, last);
+    for (let span = first; span <= last; span += 1) {
+      if ((uses?.[span - first] ?? 0) === 0 && !this.#memory.has(this.#key, span)) return false;
+    }
+    return true;
+  }
+
+  /** The verified bytes of a span, from memory or the disk; undefined where it would have to be fetched. */
+  async readAtHand(span: number): Promise<Buffer | undefined> {
+    return this.#memory.read(this.#key, span) ?? (await this.#readDisk(span));
+  }
+
   /** Ends reads and fetches under way; the index and the cache stay open: whoever opened them closes them. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -273,17 +289,22 @@ export class LayerReader {
     await Promise.all([this.#fetcher.fetch(absent, job), loadAll()]);
   }
 
-  /** From the disk. What lies there is a hint: the sha256 decides, each time. */
-  async #load(span: number, lastUse: number): Promise<boolean> {
-    const { toc } = this.#stored;
+  /** What lies there is a hint: the sha256 decides, each time. */
+  async #readDisk(span: number): Promise<Buffer | undefined> {
     const bytes = await this.#cache?.read(span);
-    if (bytes === undefined) return false;
-    if (!(await sha256(bytes)).equals(spanOf(toc.spans, span).sha256)) {
-      await this.#cache?.forget(span);
-      return false;
+    if (bytes === undefined) return undefined;
+    if ((await sha256(bytes)).equals(spanOf(this.#stored.toc.spans, span).sha256)) {
+      this.#cache?.confirm(span);
+      return bytes;
     }
+    await this.#cache?.forget(span);
+    return undefined;
+  }
+
+  async #load(span: number, lastUse: number): Promise<boolean> {
+    const bytes = await this.#readDisk(span);
+    if (bytes === undefined) return false;
     this.#counts.diskHits += 1;
-    this.#cache?.confirm(span);
     this.#memory.keep(this.#key, span, bytes);
     this.#flights.land(span, bytes);
     await this.#cache?.touch(span, lastUse);

@@ -8,7 +8,7 @@ import { checkFuseNative } from '../fuse/fuse-native-transport.ts';
 import { whyNoIoUring } from '../fuse/io-uring.ts';
 import { openRuntimeDir } from '../fuse/mount-records.ts';
 import { MOUNT_TYPE, readMountTable } from '../fuse/mount-table.ts';
-import { checkFuseDevice, checkPrivileges, hasMountCapability } from '../fuse/preflight.ts';
+import { checkFuseDevice, checkPrivileges, hasMountCapability, whyNoPassthrough } from '../fuse/preflight.ts';
 import { findFusermount } from '../fuse/unmount.ts';
 import type { Context } from './command.ts';
 import { decimalSize } from './size.ts';
@@ -66,6 +66,7 @@ export async function checkHost(context: Pick<Context, 'env' | 'settings'>): Pro
       const program = findFusermount();
       return program ?? { warn: 'not installed (package fuse3): only root can mount and unmount' };
     }),
+    await check('passthrough', () => describePassthrough()),
     await check('fuse-native', async () => {
       try {
         await checkFuseNative();
@@ -78,6 +79,14 @@ export async function checkHost(context: Pick<Context, 'env' | 'settings'>): Pro
     await check('cache', () => checkCache(context.settings.cacheDir)),
     await check('mounts', () => countMounts()),
   ];
+}
+
+/** Whether `mount --passthrough` can do anything; the mount itself finds out the rest. */
+function describePassthrough(): string {
+  const missing = whyNoPassthrough();
+  return missing === undefined
+    ? 'mount --passthrough: Linux has it'
+    : `not for mount --passthrough: ${missing}`;
 }
 
 async function checkCache(folder: string): Promise<Finding> {

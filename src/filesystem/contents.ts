@@ -1,4 +1,5 @@
 /** What the file system needs to read bytes: `image.ts` joins it with the readers of `src/blob/`. */
+import type { FileHandle } from 'node:fs/promises';
 import type { UncompressedOffset, UncompressedRange } from '../units.ts';
 
 export interface Contents {
@@ -15,8 +16,24 @@ export interface Contents {
   ): Promise<Buffer>;
   /** From now on `watcher` is told where verified bytes lie on disk. Once. */
   watch?(watcher: SpanWatcher): void;
+  /**
+   * A file on disk that holds exactly these bytes, verified; made, without fetching, where that can be. undefined
+   * where there is none. @throws PeelError ERR_INTERRUPTED
+   */
+  backingFile?(
+    layer: number,
+    range: UncompressedRange,
+    signal: AbortSignal,
+  ): Promise<BackingFile | undefined>;
   /** A span that a watcher was told of was read by it: reading ahead goes on, and it is not evicted yet. */
   noteUse?(layer: number, span: number): void;
+}
+
+/** It may be removed at any time; nobody writes to it. */
+export interface BackingFile {
+  readonly path: string;
+  /** The file itself, open for reading, whatever lies at `path` by now; the caller closes it. */
+  readonly handle: FileHandle;
 }
 
 /** A server that reads verified spans from the disk by itself. */

@@ -22,6 +22,9 @@ import { answersNotConnected } from './dead-mounts.ts';
 import { MissedReads } from './missed-reads.ts';
 import { descriptorOf, openMountedDevice } from './mount-device.ts';
 import { type MountEntry, mountAt, readMountTable } from './mount-table.ts';
+import { Passthrough } from './passthrough.ts';
+import { whyNoPassthrough } from './preflight.ts';
+import { setReadAhead } from './read-ahead.ts';
 import type { EarlyOptions, GrowingMount, Transport, TransportOptions } from './transport.ts';
 import { unmountPath } from './unmount.ts';
 
@@ -57,6 +60,9 @@ class MountedNative implements GrowingMount {
   readonly #session: FuseSession;
   readonly #reads: MissedReads;
   readonly #onWaiting: () => void;
+  readonly #passthrough: Passthrough;
+  /** Files of so many bytes or more are to have backing files; undefined: none. */
+  readonly #passthroughFrom: number | undefined;
   #entry: MountEntry | undefined;
   #isUnmounted = false;
   #isUnmounting = false;
@@ -73,6 +79,7 @@ class MountedNative implements GrowingMount {
     this.closed = new Promise((resolve) => {
       this.#reportClosed = resolve;
     });
+    this.#passthroughFrom = this.#wantedPassthrough();
     const stored = storedFormOf(filesystem);
     const timeoutMs = options.readTimeoutMs ?? DEFAULT_READ_TIMEOUT_MS;
     this.#session = openFuseSession(
@@ -88,20 +95,22 @@ class MountedNative implements GrowingMount {
         threads: Math.min(MAX_THREADS, Math.max(MIN_THREADS, availableParallelism())),
         parkedLimitMs: timeoutMs === 0 ? 0 : timeoutMs + PARKED_GRACE_MS,
         overUring: options.ioUring ?? true,
+        passthroughFrom: this.#passthroughFrom,
       },
       this.#events(),
     );
-    this.#reads = new MissedReads(
-      { session: this.#session, timeoutMs },
-      { filesystem, tree: openMappedTree(stored) },
-    );
+    const shown = { filesystem, tree: openMappedTree(stored) };
+    this.#reads = new MissedReads({ session: this.#session, timeoutMs }, shown);
+    this.#passthrough = new Passthrough(this.#session, shown);
   }
 
   grow(filesystem: FileSystem, isWhole: boolean): void {
     if (this.#isClosed) return;
     const stored = storedFormOf(filesystem);
     this.#session.setTree(stored, isWhole);
-    this.#reads.show({ filesystem, tree: openMappedTree(stored) });
+    const shown = { filesystem, tree: openMappedTree(stored) };
+    this.#reads.show(shown);
+    this.#passthrough.show(shown);
   }
 
   failWaiting(): void {
@@ -130,6 +139,7 @@ class MountedNative implements GrowingMount {
     this.#contents.watch?.(this.#watcher());
     this.#session.start(descriptor);
     await ready;
+    if (this.#entry !== undefined) setReadAhead(this.#entry);
     this.#startWatchdog();
   }
 
@@ -164,18 +174,23 @@ class MountedNative implements GrowingMount {
 
   #events(): FuseEvents {
     return {
-      onReady: (minor, uringErrno) => {
+      onReady: (minor, { uringErrno, hasPassthrough }) => {
         const ioUring = uringErrno === 0 ? 'yes' : `no: ${nameOf(uringErrno)}`;
         log().debug(
-          { mountPoint: this.#mountPoint, protocol: `7.${minor}`, ioUring },
+          { mountPoint: this.#mountPoint, protocol: `7.${minor}`, ioUring, hasPassthrough },
           'the kernel has agreed',
         );
+        if (this.#passthroughFrom !== undefined && !hasPassthrough) {
+          this.#warnOfPassthrough('this kernel was built without it');
+        }
         this.#reportReady();
       },
       onMiss: (id, ino, offset, length) => void this.#reads.answer(id, ino, offset, length),
       onInterrupted: (id) => this.#reads.interrupt(id),
       onUsed: (layer, span) => this.#contents.noteUse?.(layer, span),
       onWaiting: () => this.#onWaiting(),
+      onWanted: (ino) => this.#passthrough.want(ino),
+      onRefused: (errno) => this.#warnOfPassthrough(reasonOfRefusal(errno)),
       onUnwatched: (status) => {
         if (status !== 1) log().warn(`the watchdog of ${this.#mountPoint} ended (status ${status})`);
       },
@@ -189,6 +204,20 @@ class MountedNative implements GrowingMount {
         this.#session.addLayer(layer, spansPath, mapPath, ends),
       spanStored: (layer, span) => this.#session.markReady(layer, span),
     };
+  }
+
+  /** Where it cannot be had it is not asked for: the open(2) of every file would cost more, and gain nothing. */
+  #wantedPassthrough(): number | undefined {
+    const { passthroughFrom } = this.#options;
+    const lacking = passthroughFrom === undefined ? undefined : whyNoPassthrough();
+    if (lacking === undefined) return passthroughFrom;
+    this.#warnOfPassthrough(lacking);
+    return undefined;
+  }
+
+  /** What was asked for is speed: without it the mount shows the same. */
+  #warnOfPassthrough(reason: string): void {
+    log().warn(`no passthrough for ${this.#mountPoint}: ${reason}; all files are read through the server`);
   }
 
   #startWatchdog(): void {
@@ -207,6 +236,7 @@ class MountedNative implements GrowingMount {
     const what = errno === 0 ? 'unmounted before it answered' : nameOf(errno);
     this.#reportReady(new PeelError('ERR_MOUNT', `mounting on ${this.#mountPoint}: ${what}`));
     this.interruptReads();
+    const ended = this.#passthrough.close();
     if (!this.#isUnmounting) {
       if (errno !== 0) {
         log().error({ mountPoint: this.#mountPoint }, `the connection to the kernel ended: ${nameOf(errno)}`);
@@ -218,6 +248,7 @@ class MountedNative implements GrowingMount {
         });
       }
     }
+    await ended;
     this.#isUnmounted = true;
     this.#reportClosed();
   }
@@ -232,6 +263,14 @@ class MountedNative implements GrowingMount {
 
 function storedFormOf({ tree }: FileSystem): Uint8Array {
   return tree.stored ?? encodeTree(tree, NO_KEY);
+}
+
+function reasonOfRefusal(errno: number): string {
+  const name = nameOf(errno);
+  if (name === 'EPERM') return 'it takes CAP_SYS_ADMIN outside of user namespaces (EPERM)';
+  if (name === 'ELOOP')
+    return 'the cache lies on a stacked file system, such as the overlayfs of a container (ELOOP)';
+  return `the kernel took no file of the cache (${name})`;
 }
 
 function nameOf(errno: number): string {

@@ -12,6 +12,7 @@ import {
   realpathSync,
   statSync,
 } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { PeelError, systemCodeOf } from '../errors.ts';
 import { clearDeadMount, isDead } from './dead-mounts.ts';
@@ -70,6 +71,13 @@ export function checkFuseDevice(): void {
 export function hasMountCapability(): boolean {
   const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
   return mask !== undefined && (BigInt(`0x${mask}`) & (1n << CAP_SYS_ADMIN)) !== 0n;
+}
+
+/** What FUSE passthrough lacks on this host, as far as can be known without a mount; undefined: nothing. */
+export function whyNoPassthrough(release: string = os.release()): string | undefined {
+  const [major = 0, minor = 0] = release.split('.').map((part) => Number.parseInt(part, 10));
+  if (major < 6 || (major === 6 && minor < 9)) return `Linux ${release} is older than 6.9`;
+  return hasMountCapability() ? undefined : 'it takes CAP_SYS_ADMIN';
 }
 
 /** @throws PeelError ERR_PERMISSION */

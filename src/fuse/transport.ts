@@ -27,6 +27,11 @@ export interface TransportOptions {
   readonly watchdogMs?: number;
   /** Requests over io_uring, where the kernel has it on. On by default. Native transport only. */
   readonly ioUring?: boolean;
+  /**
+   * Files of so many bytes or more are read by the kernel itself, from backing files of the cache, where it can do so
+   * (Linux 6.9, CAP_SYS_ADMIN); undefined: none. Costs a message for each open(2). Native transport only.
+   */
+  readonly passthroughFrom?: number;
 }
 
 export interface MountedTransport {

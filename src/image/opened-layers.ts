@@ -2,6 +2,7 @@
  * The layers of an opened image: their TOCs, from the cache or by indexing, and the readers of their bytes, each made
  * on first use. A layer that stands twice in the manifest is one layer (E147): everything goes by digest.
  */
+import type { BackingFiles } from '../blob/backing-files.ts';
 import { Budget, MAX_INFLIGHT_BYTES } from '../blob/budget.ts';
 import type { CacheDir } from '../blob/cache-dir.ts';
 import { LayerReader } from '../blob/layer-reader.ts';
@@ -57,6 +58,7 @@ export interface OpenedLayersParts {
 interface OpenLayer {
   readonly reader: LayerReader;
   readonly spans: SpanCache;
+  readonly backingFiles: BackingFiles;
   readonly toc: TocIndex;
   /** Where it stands in the image: more than once where the manifest repeats it. */
   readonly indices: readonly number[];
@@ -105,6 +107,8 @@ export class OpenedLayers {
         this.#watchers.push(watcher);
         for (const opened of this.#opened) tell(watcher, opened);
       },
+      backingFile: async (layer, range, signal) =>
+        (await this.#openReader(layer)).backingFiles.open(range, signal),
       noteUse: (layer, span) => {
         void this.#opened.find(({ indices }) => indices.includes(layer))?.reader.noteUse(span);
       },
@@ -224,7 +228,13 @@ export class OpenedLayers {
           ...(readDeadlineMs === undefined ? {} : { deadlineMs: readDeadlineMs }),
         },
       });
-      const opened = { reader, spans, indices: this.#indicesOf(stored.toc.digest), toc: stored.toc };
+      const opened = {
+        reader,
+        spans,
+        backingFiles: cache.openBackingFiles(stored.toc, reader),
+        indices: this.#indicesOf(stored.toc.digest),
+        toc: stored.toc,
+      };
       this.#opened.push(opened);
       for (const watcher of this.#watchers) tell(watcher, opened);
       return opened;

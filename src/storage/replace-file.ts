@@ -17,16 +17,18 @@ const STALE_AFTER_MS = 60 * 60 * 1000;
 export interface ReplaceOptions {
   /** Not forced to disk, so that nobody waits for it: for what is checked when it is read, and made again. */
   readonly isHint?: boolean;
+  /** Permission bits; default 0600. */
+  readonly mode?: number;
 }
 
 /**
- * Puts `pieces` under `name` in `folder`, wholly or not at all. Resolves with the new file, open for reading.
+ * Puts `pieces` under `name` in `folder`, wholly or not at all. Resolves with the new file, open.
  * The caller syncs the folder where the name must survive a power cut, once all its files are there.
  */
 export async function replaceFile(
   folder: string,
   name: string,
-  pieces: readonly Uint8Array[],
+  pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
   options: ReplaceOptions = {},
 ): Promise<FileHandle> {
   const temporary = path.join(
@@ -36,10 +38,11 @@ export async function replaceFile(
   const handle = await createOwnFile(temporary);
   try {
     let position = 0;
-    for (const piece of pieces) {
+    for await (const piece of pieces) {
       await writeFully(handle, piece, position);
       position += piece.length;
     }
+    if (options.mode !== undefined) await handle.chmod(options.mode);
     if (options.isHint !== true) await handle.sync();
     await renameOver(temporary, path.join(folder, name));
     return handle;

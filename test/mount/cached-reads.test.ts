@@ -1,19 +1,11 @@
 /** Bytes that the native server reads from the cache by itself: what it may serve, and what it may never. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { sha256Hex } from '../support/digests.ts';
 import { member, writeLayout } from '../support/image-layout.ts';
-import {
-  closeMounts,
-  DIST,
-  mountLiteral,
-  python,
-  temporaryFolder,
-  whyNoMounts,
-} from '../support/mount-child.ts';
+import { closeMounts, mountLiteral, python, temporaryFolder, whyNoMounts } from '../support/mount-child.ts';
+import { MountCommand } from '../support/mount-command.ts';
 
 const EVICTOR = readFileSync(path.join(import.meta.dirname, 'evictor.py'), 'utf8');
 /** Some of it compresses, all of it differs from span to span. */
@@ -24,11 +16,8 @@ for (let at = 0; at + 4 <= CONTENT.length; at += 4)
 const ENTRY_AGE_MS = 1100;
 const EVICTIONS = 2000;
 
-let home = '';
-let place = '';
+let command: MountCommand;
 let layerFolder = '';
-let server: ChildProcess;
-let said = '';
 
 const pause = (ms: number): Promise<void> =>
   new Promise((resolve) => {
@@ -42,111 +31,50 @@ async function readAgain(name = 'data'): Promise<unknown> {
 f = os.open(sys.argv[1], os.O_RDONLY)
 os.posix_fadvise(f, 0, 0, os.POSIX_FADV_DONTNEED)
 print(json.dumps(hashlib.sha256(open(f, "rb").read()).hexdigest()))`,
-    path.join(place, name),
+    path.join(command.place, name),
   );
-}
-
-async function requests(): Promise<Record<string, number>> {
-  const before = said.length;
-  server.kill('SIGUSR1');
-  await expect.poll(() => said.slice(before), { timeout: 5000 }).toContain('"msg":"statistics"');
-  const line =
-    said
-      .slice(before)
-      .split('\n')
-      .find((each) => each.includes('"requests"')) ?? '{}';
-  return (JSON.parse(line) as { requests: Record<string, number> }).requests;
 }
 
 describe.skipIf(whyNoMounts() !== undefined)('a cached file on a native mount', () => {
   const right = sha256Hex(CONTENT);
 
   beforeEach(async () => {
-    home = temporaryFolder();
-    place = path.join(home, 'mnt');
-    for (const name of ['run', 'cache', 'config', 'mnt']) mkdirSync(path.join(home, name), { mode: 0o700 });
-    const layout = path.join(home, 'layout');
+    command = new MountCommand();
+    const layout = path.join(command.home, 'layout');
     const { layers } = writeLayout(layout, { layers: [[member('data', { content: CONTENT })]] });
-    layerFolder = path.join(
-      home,
-      'cache/peel/v1/layers/sha256',
-      layers[0]?.digest.slice('sha256:'.length) ?? '',
-    );
-    said = '';
-    const { PEEL_TEST_RUN: mark, LD_PRELOAD: sanitizers } = process.env;
-    server = spawn(
-      process.execPath,
-      [
-        path.join(DIST, 'cli/main.js'),
-        'mount',
-        '-f',
-        '--transport',
-        'native',
-        '--log-level',
-        'warn',
-        `oci:${layout}`,
-        place,
-      ],
-      {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        env: {
-          PATH: process.env['PATH'],
-          HOME: home,
-          XDG_RUNTIME_DIR: path.join(home, 'run'),
-          XDG_CACHE_HOME: path.join(home, 'cache'),
-          XDG_CONFIG_HOME: path.join(home, 'config'),
-          ...(mark === undefined ? {} : { PEEL_TEST_RUN: mark }),
-          ...(sanitizers === undefined
-            ? {}
-            : { LD_PRELOAD: sanitizers, ASAN_OPTIONS: process.env['ASAN_OPTIONS'] }),
-        },
-      },
-    );
-    server.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      said += text;
-    });
-    await Promise.race([
-      once(server.stdout ?? server, 'data'),
-      once(server, 'exit').then(() => Promise.reject(new Error(`no mount: ${said}`))),
-    ]);
+    layerFolder = command.layerFolder(layers[0]?.digest ?? '');
+    await command.start(`oci:${layout}`, ['--transport', 'native']);
   });
 
   afterEach(async () => {
-    if (server.exitCode === null && server.signalCode === null) {
-      const ended = once(server, 'exit');
-      server.kill('SIGKILL');
-      await ended;
-    }
+    await command.end('SIGKILL');
     await closeMounts();
   });
 
   /** Read until all of it comes from the cache. */
   async function warm(): Promise<number> {
     for (let round = 0; round < 5; round += 1) {
-      const before = (await requests())['missed'] ?? 0;
+      const before = (await command.requests())['missed'] ?? 0;
       expect(await readAgain()).toBe(right);
       await pause(ENTRY_AGE_MS);
-      const { missed = 0 } = await requests();
+      const { missed = 0 } = await command.requests();
       if (missed > 0 && missed === before) return missed;
     }
-    throw new Error(`reads of cached bytes still come to JavaScript: ${said}`);
+    throw new Error(`reads of cached bytes still come to JavaScript: ${command.said}`);
   }
 
   test('is read without JavaScript once its spans are verified and on disk', async () => {
     const missed = await warm();
-    const { read: before = 0 } = await requests();
+    const { read: before = 0 } = await command.requests();
     for (let round = 0; round < 3; round += 1) expect(await readAgain()).toBe(right);
-    const after = await requests();
+    const after = await command.requests();
     expect(after['missed']).toBe(missed);
     expect(after['read']).toBeGreaterThan(before + 3);
   });
 
   test.each([
-    ['the cache is removed', () => rmSync(path.join(home, 'cache/peel'), { recursive: true })],
-    [
-      'the cache is renamed',
-      () => renameSync(path.join(home, 'cache/peel'), path.join(home, 'cache/elsewhere')),
-    ],
+    ['the cache is removed', () => rmSync(command.cacheDir, { recursive: true })],
+    ['the cache is renamed', () => renameSync(command.cacheDir, path.join(command.home, 'cache/elsewhere'))],
     ['its bytes are cut off', () => truncateSync(path.join(layerFolder, 'spans'), 4096)],
     ['its map is cut off', () => truncateSync(path.join(layerFolder, 'spans.map'), 20)],
     [
@@ -172,7 +100,7 @@ describe.skipIf(whyNoMounts() !== undefined)('a cached file on a native mount', 
     for (let round = 0; round < 3; round += 1) expect(await readAgain()).toBe(right);
     await pause(ENTRY_AGE_MS);
     expect(await readAgain()).toBe(right);
-    expect(server.exitCode).toBe(null);
+    expect(command.hasEnded).toBe(false);
   });
 });
 

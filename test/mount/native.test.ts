@@ -54,6 +54,13 @@ print(json.dumps(r))`,
   });
   afterAll(closeMounts);
 
+  test('the kernel reads ahead in it by the length of a span', async () => {
+    expect(
+      await ask(`d = os.stat(m).st_dev
+r = open("/sys/class/bdi/%d:%d/read_ahead_kb" % (os.major(d), os.minor(d))).read().strip()`),
+    ).toBe('256');
+  });
+
   test('names, targets and attribute names that are not UTF-8 come through as their bytes (E90, E224)', async () => {
     expect(
       await ask(`names = sorted(n.hex() for n in os.listdir(m) if n[0] > 127 or n[-1] > 127)

@@ -51,10 +51,15 @@ export function transportFlags(transport: TransportName): string[] {
     : ['--transport', transport];
 }
 
+/** The native transport again, with every file that is opened a second time read by the kernel itself. */
+export const PASSTHROUGH = 'native, passthrough';
+/** Where the kernel has no passthrough, that is as native without it. */
+export const WAYS = [...TRANSPORTS, PASSTHROUGH] as const;
+
 export interface MountRequest {
   readonly root: LiteralNode;
   /** Default: native. */
-  readonly transport?: TransportName;
+  readonly transport?: (typeof WAYS)[number];
   /** Default: a new empty folder. */
   readonly place?: string;
   readonly name?: string;
@@ -225,6 +230,7 @@ function startServer(request: MountRequest): MountChild {
   const place = request.place ?? path.join(folder, 'mnt');
   if (request.place === undefined) mkdirSync(place);
   const file = path.join(folder, 'request.json');
+  const isPassthrough = request.transport === PASSTHROUGH;
   writeFileSync(
     file,
     JSON.stringify({
@@ -232,12 +238,14 @@ function startServer(request: MountRequest): MountChild {
       name: request.name ?? 'test/literal',
       root: request.root,
       transport: request.transport === 'fuse-native' ? 'fuse-native' : 'native',
+      backingFolder: isPassthrough ? folder : undefined,
       spansFolder: request.cached?.folder,
       spanBytes: request.cached?.spanBytes,
       place: request.place === '' ? undefined : place,
       options: {
         runtimeDir: path.join(folder, 'run'),
         ioUring: request.transport !== 'native by /dev/fuse',
+        ...(isPassthrough ? { passthroughFrom: 1 } : {}),
         ...request.options,
       },
     }),

@@ -1,6 +1,7 @@
 // Mounts a literal tree and serves it, as `peel mount -f` does an image: node mount-server.mjs REQUEST.json
 // Says `ready MOUNTPOINT`, or `failed CODE MESSAGE` and exits 1. Log records go to standard error.
 import { readFileSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { buildLiteral } from './literal-tree.mjs';
@@ -47,6 +48,13 @@ if (request.spansFolder !== undefined) {
   contents.watch = (watcher) => {
     watcher.layerOpened(0, { spansPath, mapPath, ends });
     setInterval(() => ends.forEach((_, span) => watcher.spanStored(0, span)), 1);
+  };
+}
+if (request.backingFolder !== undefined) {
+  contents.backingFile = async (_layer, { start, end }) => {
+    const file = path.join(request.backingFolder, `file-${start}-${end}`);
+    writeFileSync(file, layer.subarray(start, end), { mode: 0o400 });
+    return { path: file, handle: await open(file) };
   };
 }
 const image = {

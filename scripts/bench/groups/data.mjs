@@ -1,6 +1,8 @@
 // Group `data`: file content that is in peel's cache, through the mount, with the kernel's page cache empty and full;
 // and content that is in no cache.
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { checkSameTree, openBackings } from '../backings.mjs';
 import { columnTable, ratioOf } from '../columns.mjs';
 import { largeFileImage } from '../images.mjs';
@@ -11,6 +13,10 @@ import { interleaved } from '../statistics.mjs';
 
 const RANDOM_READS = 20_000;
 const RANDOM_PAGES = 20_000;
+/** Large files are read by the kernel itself: nothing that the other groups look at changes with it. */
+const PASSTHROUGH = { name: 'peel, passthrough', flags: ['--passthrough'] };
+const SETTLE_MS = 3000;
+const MAX_SETTLES = 40;
 
 const SMALL_JOBS = [
   { key: 'tarCold', label: 'tar of all files, cold', unit: 's' },
@@ -31,7 +37,8 @@ const LARGE_JOBS = [
  * @param {import('../context.mjs').Context} context
  * @returns {Promise<import('../report.mjs').Section>}
  */
-export async function measureData(context) {
+export async function measureData(asked) {
+  const context = { ...asked, columns: [...asked.columns, PASSTHROUGH] };
   const { scratch, probe, base, stargzMissing } = context;
   const small = await measureImage(context, base, (backing) => smallFiles(scratch, probe, backing));
   const large = await measureImage(context, await largeFileImage(scratch), (backing) =>
@@ -43,7 +50,7 @@ export async function measureData(context) {
   return {
     title: 'Data: small files, one large file, misses',
     intro: [
-      'In the first two tables everything is in the cache of peel and of the stargz snapshotter: one `tar` of the mount ran before. Cold: after `sync` and `drop_caches`, so the disk is read, cache files too. Backing warm: the pages of the mounted file are dropped and those of the cache file behind it are not; the two file systems of the kernel have one copy of a page and show what they do warm; random reads and pages are measured in this state. Warm: the same again at once. In brackets: beside the first column. In the third, the image is in a registry on loopback, its index at hand and none of its bytes; the delay of the event loop is what a timer of 1 ms came late in the server.',
+      'In the first two tables everything is in the cache of peel and of the stargz snapshotter: one `tar` of the mount ran before. Cold: after `sync` and `drop_caches`, so the disk is read, cache files too. Backing warm: the pages of the mounted file are dropped and those of the cache file behind it are not; the two file systems of the kernel have one copy of a page and show what they do warm; random reads and pages are measured in this state. Warm: the same again at once. Passthrough: `peel mount --passthrough`, with backing files made of all files of 1 MiB and more. In brackets: beside the first column. In the third, the image is in a registry on loopback, its index at hand and none of its bytes; the delay of the event loop is what a timer of 1 ms came late in the server.',
     ],
     tables: [
       {
@@ -107,7 +114,25 @@ async function fill(backing, read) {
   const { folder } = backing;
   if (!isLazy(backing) || filled.has(folder)) return;
   await read();
+  if (backing.name === PASSTHROUGH.name) await untilSettled(backing.cacheDir);
   filled.add(folder);
+}
+
+/** Waits until no backing file is being made any more. */
+async function untilSettled(cacheDir) {
+  const names = () =>
+    readdirSync(cacheDir, { recursive: true })
+      .map((name) => path.basename(name))
+      .filter((name) => /^(file-|\.new-file-)/.test(name))
+      .join();
+  let before = '';
+  for (let look = 0; look < MAX_SETTLES; look += 1) {
+    await sleep(SETTLE_MS);
+    const found = names();
+    if (found !== '' && found === before && !found.includes('.new-')) return;
+    before = found;
+  }
+  throw new Error(`no backing files below ${cacheDir}, or no end of them: ${before}`);
 }
 
 async function smallFiles(scratch, probe, backing) {

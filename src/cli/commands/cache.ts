@@ -54,7 +54,8 @@ async function printUsage(context: CacheContext): Promise<number> {
   const sum = (part: (layer: (typeof layers)[number]) => number): number =>
     layers.reduce((total, layer) => total + part(layer), 0);
   const index = sum((layer) => layer.tocBytes + layer.windowBytes);
-  const content = sum((layer) => layer.spanBytes);
+  const contentOf = (layer: (typeof layers)[number]): number => layer.spanBytes + layer.backingBytes;
+  const content = sum(contentOf);
   const table = formatTable(
     [
       { heading: 'LAYER' },
@@ -66,7 +67,7 @@ async function printUsage(context: CacheContext): Promise<number> {
       ...layers.map((layer) => [
         layer.digest,
         decimalSize(layer.tocBytes + layer.windowBytes),
-        decimalSize(layer.spanBytes),
+        decimalSize(contentOf(layer)),
         `${layer.spansPresent}/${layer.spansTotal}`,
       ]),
       [`total ${decimalSize(totalBytes)}`, decimalSize(index), decimalSize(content)],

@@ -40,6 +40,10 @@ const OPTIONS = {
     value: 'OPT,...',
     summary: 'allow_other, suid, dev, nonempty, uid=N, gid=N',
   },
+  passthrough: {
+    type: 'boolean',
+    summary: 'the kernel reads large files from the cache by itself (root, Linux 6.9); open(2) costs more',
+  },
   symlinks: {
     type: 'string',
     value: 'raw|contain',
@@ -86,6 +90,8 @@ type MountContext = Context<typeof OPTIONS>;
  */
 const BEFORE_SERVING: InterruptionOptions = { by: ['SIGTERM', 'SIGINT', 'SIGHUP'], ignored: ['SIGUSR1'] };
 
+/** Smaller files gain nothing that an OPEN of their backing file would not cost again: docs/ARCHITECTURE.md. */
+const PASSTHROUGH_FROM_BYTES = 1024 * 1024;
 const DEFAULT_TIMEOUT_S = 30;
 const DEFAULT_READ_TIMEOUT_S = 60;
 const DEFAULT_WATCHDOG_S = 90;
@@ -144,6 +150,9 @@ async function readOptions(context: MountContext): Promise<MountOptions> {
   if (ioUring !== 'auto' && ioUring !== 'off') {
     throw new PeelError('ERR_USAGE', `--io-uring: '${ioUring}' is neither auto nor off`);
   }
+  if (flags.passthrough && transport !== 'native') {
+    throw new PeelError('ERR_USAGE', `--passthrough: not with --transport ${transport}`);
+  }
   const watchdog = seconds(flags.watchdog, '--watchdog', DEFAULT_WATCHDOG_S, 0);
   if (watchdog > MAX_WATCHDOG_S) {
     throw new PeelError('ERR_USAGE', `--watchdog: ${watchdog} s is more than a day, ${MAX_WATCHDOG_S} s`);
@@ -163,6 +172,7 @@ async function readOptions(context: MountContext): Promise<MountOptions> {
       transport: TRANSPORTS[transport],
       watchdogMs: watchdog * 1000,
       ioUring: ioUring === 'auto',
+      ...(flags.passthrough ? { passthroughFrom: PASSTHROUGH_FROM_BYTES } : {}),
       runtimeDir: await openRuntimeDir(context.env),
       outside: [settings.cacheDir, settings.authfile, settings.tlsCa].filter((file) => file !== undefined),
     },
