@@ -121,10 +121,10 @@ describe('a layer resumes byte-exact at every checkpoint and span', () => {
     expect(inside).toBeGreaterThan(result.checkpoints.bits.length / 2);
   });
 
-  test('sparse windows take less than a tenth of whole ones', async () => {
+  test('sparse windows take less than an eighth of whole ones', async () => {
     const { result } = await scan(run('gzip', ['-6', '-c'], tar));
     expect(result.windows.length).toBeGreaterThan(0);
-    expect(result.windows.length).toBeLessThan(0.1 * 32_768 * result.checkpoints.bits.length);
+    expect(result.windows.length).toBeLessThan(0.125 * 32_768 * result.checkpoints.bits.length);
   });
 
   test('the same bytes give the same index whatever the pieces', async () => {
