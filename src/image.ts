@@ -19,6 +19,7 @@ import { ImageRecords } from './image/image-records.ts';
 import { openCache } from './image/open-cache.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
+import { findZtocs } from './image/soci-index.ts';
 import { upperTrees } from './image/upper-trees.ts';
 import type { Toc } from './layer/toc.ts';
 import { log } from './log.ts';
@@ -88,10 +89,13 @@ export async function openImage(nameText: string, options: OpenImageOptions): Pr
       name: nameAnywhere(image.name),
       digest: image.digest,
       platform: formatPlatform(image.platform),
-      layers: image.layers.map(({ descriptor: { digest, size } }, layer) => {
-        const ownKey = image.ownIndexOf(layer)?.key;
-        return { digest, size, ...(ownKey === undefined ? {} : { ownKey }) };
-      }),
+      layers: await Promise.all(
+        image.layers.map(async ({ descriptor: { digest, size } }, layer) => {
+          // Whoever reads the layer is told why the index of the image could not be had.
+          const ownKey = (await image.ownIndexOf(layer).catch(() => undefined))?.key;
+          return { digest, size, ...(ownKey === undefined ? {} : { ownKey }) };
+        }),
+      ),
     });
     return image;
   } catch (error) {
@@ -160,6 +164,7 @@ export class Image {
       openBlob: (descriptor) => source.openBlob(descriptor),
       cache,
       allowUnverified: options.allowUnverified === true,
+      findZtocs: (signal) => findZtocs(source, resolved, signal),
       readDeadlineMs: options.readDeadlineMs,
       onProgress: (progress) => {
         options.onProgress?.(progress);
@@ -274,7 +279,7 @@ export class Image {
   }
 
   /** What the manifest says about an index inside a layer. */
-  ownIndexOf(layer: number): OwnIndexClaim | undefined {
+  ownIndexOf(layer: number): Promise<OwnIndexClaim | undefined> {
     return this.#opened.ownIndexOf(layer);
   }
 

@@ -14,6 +14,8 @@ export interface LayerIndex {
   readonly toc: TocIndex;
   /** The packed window of a checkpoint; undefined where it has none. Rejects where it is damaged. */
   readWindow(checkpoint: number): Promise<Buffer | undefined>;
+  /** Keeps the sha256 of a span's uncompressed bytes, where the TOC has it of the stored ones alone. */
+  learn?(span: number, sum: Buffer): Promise<void>;
 }
 
 /** A span as it came out of the decoder: complete, not verified. */

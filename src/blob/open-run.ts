@@ -3,6 +3,7 @@ import { log } from '../log.ts';
 import { createSpanDecoder } from '../native.ts';
 import { ChunkRun } from './chunk-run.ts';
 import { DecodeRun, type LayerIndex, type Run } from './decode-run.ts';
+import { StoredRun } from './stored-run.ts';
 
 /**
  * Begins at `checkpoint`, or, where its window cannot be read, at the nearest one before that needs none:
@@ -10,6 +11,7 @@ import { DecodeRun, type LayerIndex, type Run } from './decode-run.ts';
  */
 export async function openRun(index: LayerIndex, checkpoint: number): Promise<Run> {
   const { toc } = index;
+  if (toc.own?.stored !== undefined) return new StoredRun(index, toc.own.stored, checkpoint);
   if (toc.own !== undefined) return new ChunkRun(toc, checkpoint);
   for (let candidate = checkpoint; ; candidate -= 1) {
     const at = toc.checkpoints[candidate];

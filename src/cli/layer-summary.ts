@@ -1,7 +1,8 @@
 /** What `peel layers` says about a layer: from manifest and configuration, and from its index where there is one. */
-import type { VerificationClass } from '../image/own-index-claim.ts';
+import type { OwnIndexClaim, VerificationClass } from '../image/own-index-claim.ts';
 import type { Image } from '../image.ts';
 import type { Toc } from '../layer/toc.ts';
+import type { Descriptor } from '../reference/descriptor.ts';
 import { chainIDs } from '../reference/identity.ts';
 
 export interface LayerSummary {
@@ -24,27 +25,31 @@ export interface LayerSummary {
   readonly lazyBy: string;
   /**
    * `A`: digest of the whole layer, and diffID where there is one, are proved before a byte of it is served. `B`: the
-   * manifest names the index that the layer brings, and that each chunk. `D`: nothing verifies that index.
+   * manifest names the index that the layer brings, and that each chunk. `C`: the manifest names an index beside the
+   * image, and that each span. `D`: nothing verifies the index.
    */
   readonly verificationClass: VerificationClass;
 }
 
-/** All layers, lowest first. Reads indexes from the cache where they are there; makes no request. */
+/** All layers, lowest first. Reads indexes from the cache where they are there; asks for a SOCI index at most. */
 export async function describeLayers(image: Image): Promise<LayerSummary[]> {
   const tocs = await Promise.all(image.layers.map((_, layer) => image.storedLayerToc(layer)));
   const diffIDs = image.layers.map(({ diffID }, layer) => diffID ?? tocs[layer]?.diffID);
   const chains = chainIDs(diffIDs);
-  return image.layers.map((_, layer) => ({
-    ...summaryOf(image, layer, tocs[layer]),
+  const claims = await Promise.all(image.layers.map((_, layer) => image.ownIndexOf(layer)));
+  return image.layers.map(({ descriptor }, layer) => ({
+    ...summaryOf(descriptor, layer, tocs[layer], claims[layer]),
     ...(diffIDs[layer] === undefined ? {} : { diffID: diffIDs[layer] }),
     ...(chains[layer] === undefined ? {} : { chainID: chains[layer] }),
   }));
 }
 
-function summaryOf(image: Image, layer: number, toc: Toc | undefined): LayerSummary {
-  const { descriptor } = image.layers[layer] ?? {};
-  if (descriptor === undefined) throw new RangeError(`no layer ${layer}`);
-  const claim = image.ownIndexOf(layer);
+function summaryOf(
+  descriptor: Descriptor,
+  layer: number,
+  toc: Toc | undefined,
+  claim: OwnIndexClaim | undefined,
+): LayerSummary {
   // Until the layer is indexed, what the manifest names counts.
   const own = (toc === undefined ? claim?.key : toc.own) === undefined ? undefined : claim;
   return {
@@ -69,6 +74,7 @@ const LAZY_BY = {
   bzip2: 'streams',
   estargz: 'chunks (eStargz)',
   'zstd-chunked': 'chunks (zstd:chunked)',
+  soci: 'restart points (SOCI)',
 } as const;
 
 /** A guess until the layer is indexed: the first bytes decide, not the media type. */

@@ -17,6 +17,7 @@ import type { Descriptor } from '../reference/descriptor.ts';
 import type { BlobSource } from '../source/source.ts';
 import type { Digest, UncompressedOffset, UncompressedRange } from '../units.ts';
 import { isMadeByStargz, type OwnIndexClaim, withoutStargzFiles } from './own-index-claim.ts';
+import type { Ztocs } from './soci-index.ts';
 import { TocSource } from './toc-source.ts';
 
 /** How far the indexing of one layer has come, or what must be read before there are layers. */
@@ -48,6 +49,8 @@ export interface OpenedLayersParts {
   readonly cache: CacheDir;
   /** Own indexes are used also where nothing verifies them. */
   readonly allowUnverified: boolean;
+  /** The SOCI index of the image. */
+  readonly findZtocs: (signal: AbortSignal) => Promise<Ztocs>;
   /** For one read, ms; default 60 s, 0 = wait for ever. */
   readonly readDeadlineMs: number | undefined;
   readonly onProgress: ((progress: IndexProgress) => void) | undefined;
@@ -89,6 +92,7 @@ export class OpenedLayers {
       openBlob: parts.openBlob,
       directoryOf: (key) => parts.cache.layerDir(key),
       allowUnverified: parts.allowUnverified,
+      findZtocs: () => parts.findZtocs(this.#closing.signal),
       signal,
       onlookerOf: ({ digest }) => jointly(this.#onlookersOf(digest), signal),
       onPass: ({ digest, size }, bytes, isDone) => {
@@ -145,7 +149,7 @@ export class OpenedLayers {
   }
 
   /** What the manifest says about an index inside a layer. */
-  ownIndexOf(layer: number): OwnIndexClaim | undefined {
+  ownIndexOf(layer: number): Promise<OwnIndexClaim | undefined> {
     return this.#source.claimOf(this.#at(layer).descriptor);
   }
 

@@ -3,8 +3,11 @@
  * verified name the index by digest (class B); an index that nothing names is only looked for where the user allowed
  * it (class D).
  */
+import type { BuiltToc } from '../layer/build-toc.ts';
+import { MAX_STORED_INDEX_BYTES } from '../layer/chunks/unpack-index.ts';
 import { readEstargz } from '../layer/estargz/read-estargz.ts';
 import { type OwnIndexFormat, ownIndexKey, type ReadRange } from '../layer/own-index.ts';
+import { readZtoc } from '../layer/soci/read-ztoc.ts';
 import type { Entry, Toc } from '../layer/toc.ts';
 import { UnusableIndex } from '../layer/unusable-index.ts';
 import { claimOfAnnotations, type ZstdChunkedClaim } from '../layer/zstd-chunked/position.ts';
@@ -12,23 +15,40 @@ import { findZstdChunked, readZstdChunked } from '../layer/zstd-chunked/read-zst
 import type { Descriptor } from '../reference/descriptor.ts';
 import { type Digest, isDigest } from '../units.ts';
 
-/** FAULTS section 3: `A` pass over the whole layer, `B` index named by the manifest, `D` index that nothing names. */
-export type VerificationClass = 'A' | 'B' | 'D';
+/**
+ * FAULTS section 3: `A` pass over the whole layer, `B` index in the layer, named by the manifest, `C` index beside the
+ * image, named by the manifest, `D` index that nothing names.
+ */
+export type VerificationClass = 'A' | 'B' | 'C' | 'D';
 
 export interface OwnIndexClaim {
-  readonly verificationClass: 'B' | 'D';
+  readonly verificationClass: Exclude<VerificationClass, 'A'>;
   readonly format: OwnIndexFormat;
   /** Under which its TOC is kept; undefined where that is known only once it was read. */
   readonly key: Digest | undefined;
   /** undefined where there is none after all. @throws UnusableIndex; errors of `read` pass. */
-  readonly read: (read: ReadRange) => Promise<Toc | undefined>;
+  readonly read: (blobs: ReadableBlobs) => Promise<BuiltToc | undefined>;
 }
+
+/** Bytes that are not verified. */
+export interface ReadableBlobs {
+  /** Of the layer. */
+  readonly layer: ReadRange;
+  /** All of another blob of the repository. */
+  readonly whole: (blob: Descriptor) => Promise<Buffer>;
+}
+
+const NO_WINDOWS = Buffer.alloc(0);
 
 /** stargz-snapshotter docs/estargz.md: sha256 of the TOC, decompressed. */
 const STARGZ_TOC_DIGEST = 'containerd.io/snapshot/stargz/toc.digest';
 
 /** @throws UnusableIndex where the annotations are malformed. */
-export function ownIndexClaimOf(layer: Descriptor, allowUnverified: boolean): OwnIndexClaim | undefined {
+export function ownIndexClaimOf(
+  layer: Descriptor,
+  allowUnverified: boolean,
+  ztoc?: Descriptor,
+): OwnIndexClaim | undefined {
   const annotations = layer.annotations ?? {};
   const tocDigest = annotations[STARGZ_TOC_DIGEST];
   if (tocDigest !== undefined && !isDigest(tocDigest)) {
@@ -36,13 +56,37 @@ export function ownIndexClaimOf(layer: Descriptor, allowUnverified: boolean): Ow
   }
   const zstd = claimOfAnnotations(annotations);
   if (zstd !== undefined) return zstdChunkedClaim(layer, zstd, tocDigest, allowUnverified);
+  if (tocDigest === undefined && ztoc !== undefined) return sociClaim(layer, ztoc);
   if (tocDigest === undefined && !allowUnverified) return undefined;
   const { digest, size } = layer;
   const verificationClass = tocDigest === undefined ? 'D' : 'B';
   const format = layer.mediaType.includes('zstd') ? 'zstd-chunked' : 'estargz';
   const key = tocDigest === undefined ? undefined : ownIndexKey(format, digest, size, tocDigest);
   const read = format === 'estargz' ? readEstargz : findZstdChunked;
-  return { verificationClass, format, key, read: (range) => read({ digest, size, tocDigest }, range) };
+  return {
+    verificationClass,
+    format,
+    key,
+    read: async (blobs) => withoutWindows(await read({ digest, size, tocDigest }, blobs.layer)),
+  };
+}
+
+function sociClaim({ digest, size }: Descriptor, ztoc: Descriptor): OwnIndexClaim {
+  return {
+    verificationClass: 'C',
+    format: 'soci',
+    key: ownIndexKey('soci', digest, size, ztoc.digest),
+    read: async (blobs) => {
+      if (ztoc.size > MAX_STORED_INDEX_BYTES) {
+        throw new UnusableIndex(`a ztoc of ${ztoc.size} bytes, at most ${MAX_STORED_INDEX_BYTES} are read`);
+      }
+      return readZtoc(await blobs.whole(ztoc), { digest, size, ztocDigest: ztoc.digest });
+    },
+  };
+}
+
+function withoutWindows(toc: Toc | undefined): BuiltToc | undefined {
+  return toc === undefined ? undefined : { toc, windows: NO_WINDOWS };
 }
 
 function zstdChunkedClaim(
@@ -58,7 +102,8 @@ function zstdChunkedClaim(
     verificationClass: named === undefined ? 'D' : 'B',
     format: 'zstd-chunked',
     key: named === undefined ? undefined : ownIndexKey('zstd-chunked', digest, size, named),
-    read: (range) => readZstdChunked({ ...claim, digest, size, tocDigest }, range),
+    read: async (blobs) =>
+      withoutWindows(await readZstdChunked({ ...claim, digest, size, tocDigest }, blobs.layer)),
   };
 }
 

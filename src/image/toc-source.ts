@@ -21,8 +21,9 @@ import { UnusableIndex } from '../layer/unusable-index.ts';
 import { log } from '../log.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import type { BlobSource } from '../source/source.ts';
-import type { CompressedRange, Digest } from '../units.ts';
+import { type CompressedRange, compressed, type Digest } from '../units.ts';
 import { type OwnIndexClaim, ownIndexClaimOf } from './own-index-claim.ts';
+import type { Ztocs } from './soci-index.ts';
 
 /** Own indexes that are fetched at once: each is a request or two of some KiB. */
 const INDEX_REQUESTS = 6;
@@ -34,6 +35,8 @@ export interface TocSourceParts {
   readonly directoryOf: (key: Digest) => string;
   /** Own indexes are used also where nothing verifies them. */
   readonly allowUnverified: boolean;
+  /** The SOCI index of the image. */
+  readonly findZtocs: () => Promise<Ztocs>;
   /** Ends what is under way. */
   readonly signal: AbortSignal;
   /** Whoever looks on while a layer is read as a whole. */
@@ -59,7 +62,8 @@ export class TocSource {
   /** Of layers that are indexed at once. */
   readonly #passes = new Budget(Math.min(os.availableParallelism(), 4));
   readonly #requests = new Budget(INDEX_REQUESTS);
-  readonly #claims = new Map<Digest, OwnIndexClaim | undefined>();
+  readonly #claims = new Map<Digest, Promise<OwnIndexClaim | undefined>>();
+  #ztocs: Promise<Ztocs> | undefined;
   readonly #choices = new Map<Digest, Promise<Choice>>();
 
   constructor(parts: TocSourceParts) {
@@ -97,11 +101,18 @@ export class TocSource {
   }
 
   /** What the manifest says about an index inside a layer. */
-  claimOf(layer: Descriptor): OwnIndexClaim | undefined {
+  claimOf(layer: Descriptor): Promise<OwnIndexClaim | undefined> {
     const { digest } = layer;
     // Named twice in a manifest, with other annotations, it is still one layer: the first one counts.
-    if (!this.#claims.has(digest)) this.#claims.set(digest, this.#readClaim(layer));
-    return this.#claims.get(digest);
+    const known = this.#claims.get(digest);
+    if (known !== undefined) return known;
+    const claim = this.#readClaim(layer).catch((error: unknown) => {
+      this.#claims.delete(digest);
+      this.#ztocs = undefined;
+      throw error;
+    });
+    this.#claims.set(digest, claim);
+    return claim;
   }
 
   /** Lets go of what nobody took. */
@@ -111,10 +122,13 @@ export class TocSource {
     }
   }
 
-  #readClaim(layer: Descriptor): OwnIndexClaim | undefined {
+  async #readClaim(layer: Descriptor): Promise<OwnIndexClaim | undefined> {
     try {
-      return ownIndexClaimOf(layer, this.#parts.allowUnverified);
+      this.#ztocs ??= this.#parts.findZtocs();
+      const ztoc = (await this.#ztocs).get(layer.digest);
+      return ownIndexClaimOf(layer, this.#parts.allowUnverified, ztoc);
     } catch (error) {
+      if (!isOfIndex(error)) throw error;
       this.#warn(layer, error);
       return undefined;
     }
@@ -122,7 +136,7 @@ export class TocSource {
 
   async #storedKey(layer: Descriptor): Promise<Digest | undefined> {
     const { digest } = layer;
-    const claim = this.claimOf(layer);
+    const claim = await this.claimOf(layer);
     if (claim === undefined || (await this.#store.has(digest))) return digest;
     return claim.key !== undefined && (await this.#store.has(claim.key)) ? claim.key : undefined;
   }
@@ -148,7 +162,7 @@ export class TocSource {
       const fresh = await this.#readOwnIndex(descriptor);
       if (fresh !== undefined) return { key: cacheKeyOf(fresh.toc), fresh };
     } catch (error) {
-      if (!(error instanceof UnusableIndex) && !isPeelError(error, 'ERR_REGISTRY_RESPONSE')) throw error;
+      if (!isOfIndex(error)) throw error;
       this.#warn(descriptor, error);
     }
     return { key: descriptor.digest };
@@ -177,20 +191,24 @@ export class TocSource {
   }
 
   async #readOwnIndex(descriptor: Descriptor): Promise<StoredToc | undefined> {
-    const claim = this.claimOf(descriptor);
+    const claim = await this.claimOf(descriptor);
     const { signal, openBlob, name } = this.#parts;
     const release = await this.#requests.acquire(1, signal);
     try {
       const blob = openBlob(descriptor);
-      const toc = await claim?.read((range) => readRange(blob, range, signal));
-      if (toc === undefined) return undefined;
+      const built = await claim?.read({
+        layer: (range) => readRange(blob, range, signal),
+        whole: (other) =>
+          readRange(openBlob(other), { start: compressed(0), end: compressed(other.size) }, signal),
+      });
+      if (built === undefined) return undefined;
       if (claim?.verificationClass === 'D') {
         log().warn(
           { image: name, layer: descriptor.digest },
           `layer ${descriptor.digest}: read by an index that nothing verifies, as --allow-unverified says`,
         );
       }
-      return await this.#store.save(toc, Buffer.alloc(0));
+      return await this.#store.save(built.toc, built.windows);
     } finally {
       release();
     }
@@ -223,6 +241,16 @@ export class TocSource {
       release();
     }
   }
+}
+
+/** The index is at fault, or what a registry answered about it: the layer can be read without. */
+function isOfIndex(error: unknown): boolean {
+  return (
+    error instanceof UnusableIndex ||
+    isPeelError(error, 'ERR_REGISTRY_RESPONSE') ||
+    isPeelError(error, 'ERR_IMAGE_NOT_FOUND') ||
+    isPeelError(error, 'ERR_DIGEST_MISMATCH')
+  );
 }
 
 async function readRange(blob: BlobSource, range: CompressedRange, signal: AbortSignal): Promise<Buffer> {

@@ -60,10 +60,10 @@ function decodeSections(file: Buffer): {
   const [identity, spans, xattrs, entries] = sectionsOf(file, end);
   const { windowsDigest, ...head } = decodeIdentity(identity);
   const { origin, ...identified } = head;
-  const { checkpoints, windowDigests, spanList, gaps } = decodeSpans(spans, origin !== undefined);
+  const { checkpoints, windowDigests, spanList, gaps, sums } = decodeSpans(spans, origin);
   const toc = {
     ...identified,
-    ...(origin === undefined ? {} : { own: { ...origin, gaps } }),
+    ...(origin === undefined ? {} : { own: ownIndexOf(origin, gaps, sums) }),
     checkpoints,
     spans: spanList,
   };
@@ -110,17 +110,28 @@ function decodeIdentity(reader: ByteReader) {
   };
 }
 
+type Origin = Pick<OwnIndex, 'format' | 'digest' | 'key'> & { readonly digestsFrom: number | undefined };
+
+function ownIndexOf({ digestsFrom, ...origin }: Origin, gaps: number[], sums: Buffer[]): OwnIndex {
+  return {
+    ...origin,
+    gaps,
+    ...(digestsFrom === undefined ? {} : { stored: { digests: sums, from: digestsFrom } }),
+  };
+}
+
 /** Which index of the image it was made from; undefined for one of the pass. */
-function decodeOrigin(reader: ByteReader, layer: Digest, size: number): Omit<OwnIndex, 'gaps'> | undefined {
+function decodeOrigin(reader: ByteReader, layer: Digest, size: number): Origin | undefined {
   const number = reader.byte();
   if (number === 0) return undefined;
   const format = OWN_INDEX_FORMATS[number - 1];
   if (format === undefined) throw new StoredFormError('an unknown format of index');
   const digest = reader.text() as string as Digest;
-  return { format, digest, key: ownIndexKey(format, layer, size, digest) };
+  const digestsFrom = format === 'soci' ? reader.number() : undefined;
+  return { format, digest, key: ownIndexKey(format, layer, size, digest), digestsFrom };
 }
 
-function decodeSpans(reader: ByteReader, hasGaps: boolean) {
+function decodeSpans(reader: ByteReader, origin: Origin | undefined) {
   const checkpoints: Checkpoint[] = [];
   const windowDigests: (Buffer | undefined)[] = [];
   let compressedOffset = 0;
@@ -142,6 +153,8 @@ function decodeSpans(reader: ByteReader, hasGaps: boolean) {
   }
   const spanList: Span[] = [];
   const gaps: number[] = [];
+  const storedSums: Buffer[] = [];
+  const hasStoredSums = origin?.digestsFrom !== undefined;
   const count = reader.count(SMALLEST_SPAN);
   // One allocation for all sums: views into the file would keep the whole of it in memory.
   const sums = Buffer.alloc(count * SHA256_BYTES);
@@ -152,9 +165,12 @@ function decodeSpans(reader: ByteReader, hasGaps: boolean) {
     const end = start + reader.number();
     checkpoint += reader.number();
     compressedEnd += reader.number();
-    if (hasGaps) gaps.push(reader.number());
+    if (origin !== undefined && !hasStoredSums) gaps.push(reader.number());
     const sha256 = sums.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
-    sha256.set(reader.raw(SHA256_BYTES));
+    // What a span decompresses to is learned then (learned-sums.ts).
+    const sum = reader.raw(SHA256_BYTES);
+    if (hasStoredSums) storedSums.push(Buffer.from(sum));
+    else sha256.set(sum);
     spanList.push({
       start: uncompressed(start),
       end: uncompressed(end),
@@ -165,7 +181,7 @@ function decodeSpans(reader: ByteReader, hasGaps: boolean) {
     start = end;
   }
   reader.end();
-  return { checkpoints, windowDigests, spanList, gaps };
+  return { checkpoints, windowDigests, spanList, gaps, sums: storedSums };
 }
 
 type Xattrs = ReadonlyMap<ByteString, Buffer>;

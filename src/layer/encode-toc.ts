@@ -74,6 +74,7 @@ function encodeIdentity({ toc, windowsDigest }: SealedToc): Buffer {
   writer.raw(windowsDigest);
   writer.byte(toc.own === undefined ? 0 : 1 + OWN_INDEX_FORMATS.indexOf(toc.own.format));
   if (toc.own !== undefined) writer.text(toc.own.digest as string as ByteString);
+  if (toc.own?.stored !== undefined) writer.number(toc.own.stored.from);
   writer.number(toc.warnings.length);
   for (const warning of toc.warnings) writer.bytes(Buffer.from(warning, 'utf8'));
   return writer.written();
@@ -99,8 +100,9 @@ function encodeSpans({ toc, windowDigests }: SealedToc): Buffer {
     writer.number(span.end - span.start);
     writer.number(span.checkpoint - (before?.checkpoint ?? 0));
     writer.number(span.compressedEnd - (before?.compressedEnd ?? 0));
-    if (toc.own !== undefined) writer.number(toc.own.gaps[index] ?? 0);
-    writer.raw(span.sha256);
+    const stored = toc.own?.stored?.digests[index];
+    if (toc.own !== undefined && stored === undefined) writer.number(toc.own.gaps[index] ?? 0);
+    writer.raw(stored ?? span.sha256);
     before = span;
   }
   return writer.written();

@@ -3,7 +3,7 @@
  * become a TOC (`toc.ts`), so that nothing above this folder knows more than one kind.
  *
  * The blob itself is not proved then: what is, is the index, by the digest that names it, and each chunk, by the
- * digest that the index has of it (FAULTS classes B and D). A TOC made so must not be taken for the one of another
+ * digest that the index has of it (FAULTS classes B, C and D). A TOC made so must not be taken for the one of another
  * image that has the same blob and names no index, or another one: it is kept under a key of its own.
  */
 import { createHash } from 'node:crypto';
@@ -11,7 +11,7 @@ import type { CompressedRange, Digest } from '../units.ts';
 import type { TocIndex } from './toc.ts';
 
 /** Stored as its place in this list, from 1 on. Append only. */
-export const OWN_INDEX_FORMATS = ['estargz', 'zstd-chunked'] as const;
+export const OWN_INDEX_FORMATS = ['estargz', 'zstd-chunked', 'soci'] as const;
 export type OwnIndexFormat = (typeof OWN_INDEX_FORMATS)[number];
 
 /** What a TOC that was made from such an index has besides. */
@@ -26,6 +26,18 @@ export interface OwnIndex {
    * from the span before or, for the first span of a checkpoint, from the checkpoint.
    */
   readonly gaps: readonly number[];
+  /** Where the index has digests of the spans as they are stored, and none of what they decompress to. */
+  readonly stored?: StoredDigests;
+}
+
+/**
+ * By span: sha256 of its bytes in the blob, from its checkpoint to `compressedEnd`. What they decompress to follows
+ * from them and the window that the index has; its sum is learned when that was done first.
+ */
+export interface StoredDigests {
+  readonly digests: readonly Buffer[];
+  /** Where the bytes of the first one begin: behind the gzip header, at which decompression begins. */
+  readonly from: number;
 }
 
 /** The bytes of a range of the layer's blob, all of them, not verified. */

@@ -18,6 +18,7 @@ import type { Digest } from '../units.ts';
 import { StoredFormError } from './byte-reader.ts';
 import { decodeToc, decodeTocIndex } from './decode-toc.ts';
 import { encodeToc, encodeWindowsHeader, sealToc } from './encode-toc.ts';
+import { LearnedSums } from './learned-sums.ts';
 import { cacheKeyOf } from './own-index.ts';
 import type { Toc, TocIndex } from './toc.ts';
 import { type SealedToc, WINDOWS_HEADER_BYTES } from './toc-format.ts';
@@ -38,6 +39,8 @@ export interface StoredToc<Part extends TocIndex = Toc> {
    * process that opens it.
    */
   readWindow(checkpoint: number): Promise<Buffer | undefined>;
+  /** Keeps what the uncompressed bytes of a span were found to be, where the index of the TOC does not say it. */
+  learn(span: number, sum: Buffer): Promise<void>;
   /** Idempotent. Windows cannot be read after it. */
   close(): Promise<void>;
 }
@@ -78,7 +81,7 @@ export class TocStore {
       const sealed = await loadToc(path.join(folder, TOC_FILE), key, decode);
       if (sealed === undefined) return undefined;
       const windows = await openWindows(path.join(folder, WINDOWS_FILE), sealed);
-      return new TocOnDisk(sealed, windows, folder);
+      return new TocOnDisk(sealed, windows, folder, await openSums(sealed, folder));
     } catch (error) {
       log().warn(
         { layer: key, reason: reasonOf(error) },
@@ -100,7 +103,7 @@ export class TocStore {
       const tocFile = await replaceFile(folder, TOC_FILE, [tocBytes]);
       await tocFile.close();
       await syncFolder(folder);
-      return new TocOnDisk(sealed, file, folder);
+      return new TocOnDisk(sealed, file, folder, await openSums(sealed, folder));
     } catch (error) {
       await file?.close();
       log().warn(
@@ -122,6 +125,10 @@ async function loadToc<Part extends TocIndex>(
   const sealed = decode(bytes);
   if (cacheKeyOf(sealed.toc) !== key) throw new StoredFormError(`the TOC of layer ${sealed.toc.digest}`);
   return sealed;
+}
+
+async function openSums({ toc }: SealedToc<TocIndex>, folder: string): Promise<LearnedSums | undefined> {
+  return toc.own?.stored === undefined ? undefined : await LearnedSums.open(folder, toc.spans);
 }
 
 /** Only the header is read: listing an image takes no window. */
@@ -148,13 +155,19 @@ class TocOnDisk<Part extends TocIndex> implements StoredToc<Part> {
   readonly #digests: SealedToc['windowDigests'];
   readonly #windows: FileHandle;
   readonly #folder: string;
+  readonly #sums: LearnedSums | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(sealed: SealedToc<Part>, windows: FileHandle, folder: string) {
+  constructor(sealed: SealedToc<Part>, windows: FileHandle, folder: string, sums: LearnedSums | undefined) {
     this.toc = sealed.toc;
     this.#digests = sealed.windowDigests;
     this.#windows = windows;
     this.#folder = folder;
+    this.#sums = sums;
+  }
+
+  async learn(span: number, sum: Buffer): Promise<void> {
+    await this.#sums?.learn(span, sum);
   }
 
   async readWindow(checkpoint: number): Promise<Buffer | undefined> {
@@ -188,18 +201,24 @@ class TocOnDisk<Part extends TocIndex> implements StoredToc<Part> {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#windows.close();
+    this.#closing ??= Promise.all([this.#windows.close(), this.#sums?.close()]).then(() => {});
     return this.#closing;
   }
 }
 
 class TocInMemory implements StoredToc {
   readonly toc: Toc;
+  readonly #sums: LearnedSums;
   #windows: Buffer;
 
   constructor(sealed: SealedToc, windows: Buffer) {
     this.toc = sealed.toc;
     this.#windows = windows;
+    this.#sums = LearnedSums.inMemory(sealed.toc.spans);
+  }
+
+  learn(span: number, sum: Buffer): Promise<void> {
+    return this.#sums.learn(span, sum);
   }
 
   async readWindow(checkpoint: number): Promise<Buffer | undefined> {

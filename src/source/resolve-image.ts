@@ -32,6 +32,8 @@ export interface ResolvedImage {
   readonly manifestDocument: StoredDocument;
   /** Of the outermost index, where there is one. */
   readonly indexDigest: Digest | undefined;
+  /** That index. */
+  readonly indexDocument?: StoredDocument;
   readonly config: ImageConfig;
   readonly configBytes: Buffer;
 }
@@ -64,6 +66,7 @@ export async function resolveImage(
     manifest: found.manifest,
     manifestDocument: found.document,
     indexDigest: found.document.digest === top.digest ? undefined : top.digest,
+    ...(found.document.digest === top.digest ? {} : { indexDocument: top }),
     config,
     configBytes,
   };

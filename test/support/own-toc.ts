@@ -6,6 +6,7 @@ import type { Toc } from '../../src/layer/toc.ts';
 import { parseDigest } from '../../src/reference/digest.ts';
 import { type CompressedRange, uncompressed } from '../../src/units.ts';
 import { sha256Digest } from './digests.ts';
+import { layerIndexOf } from './layer-toc.ts';
 
 export interface LayerWithIndex {
   readonly blob: Buffer;
@@ -25,11 +26,14 @@ export async function ownTocOf(layer: LayerWithIndex, allowUnverified = false): 
   const digest = parseDigest(sha256Digest(blob));
   const requests: CompressedRange[] = [];
   const claim = ownIndexClaimOf({ mediaType, digest, size: blob.length, annotations }, allowUnverified);
-  const toc = await claim?.read((range) => {
-    requests.push(range);
-    return Promise.resolve(blob.subarray(range.start, range.end));
+  const built = await claim?.read({
+    layer: (range) => {
+      requests.push(range);
+      return Promise.resolve(blob.subarray(range.start, range.end));
+    },
+    whole: () => Promise.reject(new Error('no other blob is asked for')),
   });
-  return { toc, requests };
+  return { toc: built?.toc, requests };
 }
 
 export interface OwnReader {
@@ -38,10 +42,15 @@ export interface OwnReader {
 }
 
 /** Over the blob, nothing kept on disk. */
-export function readerOf(toc: Toc, blob: Buffer, memoryBytes?: number): OwnReader {
+export function readerOf(
+  toc: Toc,
+  blob: Buffer,
+  memoryBytes?: number,
+  windows: Buffer = Buffer.alloc(0),
+): OwnReader {
   const requests: CompressedRange[] = [];
   const reader = new LayerReader({
-    stored: { toc, readWindow: async () => await Promise.resolve(undefined) },
+    stored: layerIndexOf({ toc, windows }),
     source: {
       digest: toc.digest,
       size: blob.length,

@@ -1,0 +1,98 @@
+/**
+ * The index that SOCI has of one layer (a ztoc), turned into a TOC: its uncompressed space is the tar. What it has a
+ * digest of is the compressed bytes of each span. With the window that it keeps, these determine what comes out, so
+ * the index is to be trusted as a whole (class C); a forged window would change the content of an honest layer.
+ */
+import { createHash } from 'node:crypto';
+import { type Digest, isDigest } from '../../units.ts';
+import { ownIndexKey } from '../own-index.ts';
+import type { Entry, Toc } from '../toc.ts';
+import { UnusableIndex } from '../unusable-index.ts';
+import { gzipSpans, plainSpans } from './checkpoints.ts';
+import { FlatTable } from './flat-table.ts';
+import { ztocEntry } from './ztoc-entry.ts';
+
+const ZTOC = { compressedSize: 2, uncompressedSize: 3, toc: 4, compression: 5 } as const;
+const COMPRESSION = { algorithm: 0, digests: 2, checkpoints: 3 } as const;
+const GZIP = 1;
+const UNCOMPRESSED = 2;
+/** FAULTS section 7. */
+const MAX_ENTRIES = 5_000_000;
+
+export interface ZtocLayer {
+  readonly digest: Digest;
+  /** Of the blob. */
+  readonly size: number;
+  /** Of the ztoc. */
+  readonly ztocDigest: Digest;
+}
+
+/** @throws UnusableIndex where `ztoc` is not what the digest names, or cannot be true. */
+export function readZtoc(ztoc: Buffer, layer: ZtocLayer): { readonly toc: Toc; readonly windows: Buffer } {
+  const found = `sha256:${createHash('sha256').update(ztoc).digest('hex')}`;
+  if (found !== layer.ztocDigest) {
+    throw new UnusableIndex(`it has the digest ${found}, the SOCI index says ${layer.ztocDigest}`);
+  }
+  const root = FlatTable.root(ztoc);
+  const sizes = {
+    compressed: root.size(ZTOC.compressedSize),
+    uncompressed: root.size(ZTOC.uncompressedSize),
+  };
+  if (sizes.compressed !== layer.size) {
+    throw new UnusableIndex(`it is of a layer of ${sizes.compressed} bytes, not of ${layer.size}`);
+  }
+  const compression = root.table(ZTOC.compression);
+  const algorithm = compression?.byte(COMPRESSION.algorithm, GZIP);
+  if (compression === undefined || (algorithm !== GZIP && algorithm !== UNCOMPRESSED)) {
+    throw new UnusableIndex('its compression is unknown');
+  }
+  const points = compression.bytes(COMPRESSION.checkpoints);
+  const { digestFrom, windows, ...index } =
+    algorithm === GZIP ? gzipSpans(points, sizes) : plainSpans(points, sizes);
+  const digests = digestsOf(compression, index.spans.length);
+  const toc: Toc = {
+    digest: layer.digest,
+    diffID: undefined,
+    compression: algorithm === GZIP ? 'gzip' : 'none',
+    compressedSize: layer.size,
+    uncompressedSize: sizes.uncompressed,
+    own: {
+      format: 'soci',
+      digest: layer.ztocDigest,
+      key: ownIndexKey('soci', layer.digest, layer.size, layer.ztocDigest),
+      gaps: [],
+      stored: { digests, from: digestFrom },
+    },
+    ...index,
+    entries: entriesOf(root, sizes.uncompressed),
+    warnings: [],
+  };
+  return { toc, windows };
+}
+
+function digestsOf(compression: FlatTable, count: number): Buffer[] {
+  const digests = [...compression.texts(COMPRESSION.digests)].map((text) => {
+    if (!isDigest(text) || !text.startsWith('sha256:')) throw new UnusableIndex('a digest that is none');
+    return Buffer.from(text.slice('sha256:'.length), 'hex');
+  });
+  if (digests.length !== count) throw new UnusableIndex(`${digests.length} digests for ${count} spans`);
+  return digests;
+}
+
+/** In the order of the tar; contents must not overlap, as those of a sparse file, which it has no map of, would. */
+function entriesOf(root: FlatTable, uncompressedSize: number): Entry[] {
+  const entries: Entry[] = [];
+  let end = 0;
+  for (const table of root.table(ZTOC.toc)?.tables(0) ?? []) {
+    const { entry, dataOffset } = ztocEntry(table);
+    if (dataOffset < end || dataOffset + entry.size > uncompressedSize) {
+      throw new UnusableIndex(
+        `the content of ${JSON.stringify(entry.path)} overlaps another, or leaves the tar`,
+      );
+    }
+    end = entry.type === 'file' ? dataOffset + entry.size : dataOffset;
+    entries.push(entry);
+    if (entries.length > MAX_ENTRIES) throw new UnusableIndex(`more than ${MAX_ENTRIES} entries`);
+  }
+  return entries;
+}
