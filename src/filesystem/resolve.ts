@@ -13,6 +13,8 @@ const MAX_LINKS = 40;
 export interface ResolveOptions {
   /** Whether a link as the last component is followed. A trailing slash follows it anyway. */
   readonly follow: boolean;
+  /** Told each name that the path leads over, those of links too, and what it names. */
+  readonly onStep?: (name: ByteString, node: Node) => void;
 }
 
 /** For messages: text where the bytes are UTF-8, one character a byte otherwise. The command line quotes it. */
@@ -73,7 +75,7 @@ function walk(
   root: Node,
   start: Node,
   components: readonly ByteString[],
-  followLast: boolean,
+  { follow: followLast, onStep }: ResolveOptions,
   budget: { links: number },
 ): Node {
   const pending = components.toReversed();
@@ -82,6 +84,7 @@ function walk(
   let names: ByteString[] = [];
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
     const child = childOn(names, node, name);
+    onStep?.(name, child);
     if (child.kind !== 'symlink' || (pending.length === 0 && !followLast)) {
       node = child;
       if (name === '..') names.pop();
@@ -109,7 +112,7 @@ export function resolvePath(root: Node, path: ByteString, options: ResolveOption
   const components = componentsOf(path);
   if (wantsDirectory(path)) components.push('.' as ByteString);
   try {
-    return walk(root, root, components, options.follow, { links: MAX_LINKS });
+    return walk(root, root, components, options, { links: MAX_LINKS });
   } catch (error) {
     if (!(error instanceof PeelError)) throw error;
     throw new PeelError(error.code, `${shown(path)}: ${error.message}`, {
@@ -141,7 +144,7 @@ export function containTarget(root: Node, target: ByteString, directory: Node): 
   try {
     for (const [position, name] of components.entries()) {
       if (name === '..' && node === root) restFrom = position + 1;
-      else node = walk(root, node, [name], true, budget);
+      else node = walk(root, node, [name], { follow: true }, budget);
     }
   } catch (error) {
     // The kernel stops at the same place: what comes after it is never reached.

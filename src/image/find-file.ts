@@ -9,12 +9,12 @@ import { isPeelError, PeelError } from '../errors.ts';
 import type { Contents } from '../filesystem/contents.ts';
 import { FileSystem } from '../filesystem/filesystem.ts';
 import { shown } from '../filesystem/resolve.ts';
-import { mergeLayers } from '../tree/merge.ts';
+import type { Entry } from '../layer/toc.ts';
 import type { Node } from '../tree/node.ts';
 import { type ByteString, uncompressed } from '../units.ts';
 import { Lookout, type Sighting } from './lookout.ts';
 import type { OpenedLayers } from './opened-layers.ts';
-import { MAX_MERGED_ENTRIES, type TreeWith, upperTrees } from './upper-trees.ts';
+import { upperTrees } from './upper-trees.ts';
 
 /** Compressed bytes of layers that are read before it is known that they are needed. */
 const MAX_SPECULATIVE_BYTES = 4 * 1024 * 1024;
@@ -56,9 +56,9 @@ export async function findInImage(parts: FindFileParts, path: ByteString, verify
     let early: Found | undefined;
     const known = upperTrees({
       count: sizes.length,
-      entries: async (layer, treeWith) => {
+      entries: async (layer, upper) => {
         startIndexing(parts, layer);
-        if (isProgressive) early = await findPassing(parts, path, layer, treeWith, () => find(false));
+        if (isProgressive) early = await findPassing(parts, path, layer, upper, () => find(false));
         return early === undefined ? (await layers.toc(layer)).entries : undefined;
       },
       isAtHand: (layer) => layers.isKnown(layer),
@@ -82,13 +82,8 @@ export async function findInLayer(
   const proved = async (): Promise<Found> => alreadyProved(await parts.filesystem(layer));
   if (verify === 'strict') return proved();
   parts.layers.startIndexing(layer);
-  const below = parts.sizes.slice(0, layer).map(() => []);
-  let merged = 0;
-  const treeWith: TreeWith = (entries) => {
-    merged += entries.length;
-    return merged > MAX_MERGED_ENTRIES ? undefined : mergeLayers([...below, entries]);
-  };
-  return (await findPassing(parts, path, layer, treeWith, proved)) ?? proved();
+  const alone = parts.sizes.map(() => []);
+  return (await findPassing(parts, path, layer, alone, proved)) ?? proved();
 }
 
 /** Layer `highest` and, as long as that is little, those below: the answer may lie in the first. */
@@ -110,11 +105,11 @@ async function findPassing(
   parts: FindFileParts,
   path: ByteString,
   layer: number,
-  treeWith: TreeWith,
+  upper: readonly (readonly Entry[])[],
   findProved: () => Promise<Found>,
 ): Promise<Found | undefined> {
   const { layers } = parts;
-  const lookout = new Lookout(path, layer, (entries) => treeWith(layers.shownEntries(layer, entries)));
+  const lookout = new Lookout(path, layer, upper, (entries) => layers.shownEntries(layer, entries));
   const stopLooking = layers.addOnlooker(layer, lookout);
   const end = layers.toc(layer);
   const sighting = await Promise.race([lookout.sighted, end.then(() => undefined)]).catch(

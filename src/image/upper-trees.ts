@@ -11,18 +11,15 @@ import type { Tree } from '../tree/node.ts';
 import { mergeUpperLayers } from '../tree/upper-layers.ts';
 
 /** Each tree is merged anew; layers that together made so many entries be merged are left to the whole image. */
-export const MAX_MERGED_ENTRIES = 500_000;
-
-/** undefined where nothing can be said without more entries or the layers below. */
-export type TreeWith = (entries: readonly Entry[]) => Tree | undefined;
+const MAX_MERGED_ENTRIES = 500_000;
 
 export interface LayersFromTop {
   readonly count: number;
   /**
-   * 0 = lowest. Asked from the top down, each when the one above is known. `treeWith`: what the upper layers and some
-   * first entries of this one say by themselves. undefined: nothing more is wanted.
+   * 0 = lowest. Asked from the top down, each when the ones above are known: `known` has their entries, and none for
+   * the others. undefined: nothing more is wanted.
    */
-  entries(layer: number, treeWith: TreeWith): Promise<readonly Entry[] | undefined>;
+  entries(layer: number, known: readonly (readonly Entry[])[]): Promise<readonly Entry[] | undefined>;
   /** True where a layer's entries are at hand: a tree without it would be out of date at once. */
   isAtHand(layer: number): boolean;
 }
@@ -39,16 +36,12 @@ export async function* upperTrees(layers: LayersFromTop): AsyncGenerator<UpperTr
   const known: (readonly Entry[])[] = Array.from({ length: layers.count }, () => []);
   let merged = 0;
   for (let lowest = layers.count - 1; lowest >= 0; lowest -= 1) {
-    const upper = known.reduce((sum, { length }) => sum + length, 0);
-    const treeWith: TreeWith = (entries) => {
-      merged += upper + entries.length;
-      return merged > MAX_MERGED_ENTRIES ? undefined : mergeUpperLayers(known.with(lowest, entries), lowest);
-    };
-    const own = await layers.entries(lowest, treeWith);
+    const own = await layers.entries(lowest, known);
     if (own === undefined) return;
     known[lowest] = own;
     if (lowest === 0 || layers.isAtHand(lowest - 1)) continue;
-    const tree = treeWith(own);
+    merged += known.reduce((sum, { length }) => sum + length, 0);
+    const tree = merged > MAX_MERGED_ENTRIES ? undefined : mergeUpperLayers(known, lowest);
     if (tree !== undefined) yield { tree, lowest };
   }
 }

@@ -6,8 +6,7 @@
  * names may be a symbolic link below (E26), a hard link may mean a lower file (E39, E47). The merge of the upper
  * layers alone is therefore right only where it leans on nothing that they do not bring themselves:
  *
- * - every entry and whiteout lies in a directory that they have an entry for, made before it (in the lowest layer of
- *   the image a deeper name is enough);
+ * - every entry and whiteout lies in a directory that they have an entry for, made before it;
  * - no such directory goes away again;
  * - every hard link follows its target.
  *
@@ -28,8 +27,7 @@ type Layers = readonly (readonly Entry[])[];
  * The tree of the layers from `lowest` up: each path in it is what the whole image has there, but for directories,
  * which may have more children. undefined where that cannot be said without the layers below.
  *
- * @param layers all layers, lowest first; those below `lowest` are not looked at. Of layer `lowest` the first entries
- *   are enough: what is said then holds unless a later one has the same path, or that of a directory or link on the way.
+ * @param layers all layers, lowest first; those below `lowest` are not looked at.
  */
 export function mergeUpperLayers(layers: Layers, lowest: number): Tree | undefined {
   const upper = layers.map((entries, layer) => (layer < lowest ? [] : entries));
@@ -53,7 +51,7 @@ function isSelfContained(layers: Layers): boolean {
       !meanings.includes('aufs') &&
       isAllKnown('whiteout', (entry) => known.hide(entry, ownDirectories)) &&
       isAllKnown('opaque', (entry) => known.empty(entry, ownDirectories)) &&
-      isAllKnown('ordinary', (entry) => known.add(entry, layer === 0))
+      isAllKnown('ordinary', (entry) => known.add(entry))
     );
   });
 }
@@ -64,10 +62,9 @@ class KnownPaths {
   readonly #withSubdirectory = new Set<ByteString>();
   readonly #others = new Set<ByteString>();
 
-  /** `isLowest`: no other layer lies below, so that a parent without an entry can only be a directory. */
-  add({ path, type, target }: Entry, isLowest: boolean): boolean {
+  add({ path, type, target }: Entry): boolean {
     const parent = parentOf(path);
-    if (!this.#directories.has(parent) && !(isLowest && this.#imply(parent))) return false;
+    if (!this.#directories.has(parent)) return false;
     if (type === 'dir') {
       this.#others.delete(path);
       this.#directories.add(path);
@@ -77,15 +74,6 @@ class KnownPaths {
     if (this.#directories.has(path)) return false;
     if (type === 'hardlink' && !this.#others.has(cleanPath(target ?? ''))) return false;
     this.#others.add(path);
-    return true;
-  }
-
-  #imply(path: ByteString): boolean {
-    if (this.#directories.has(path)) return true;
-    const parent = parentOf(path);
-    if (this.#others.has(path) || !this.#imply(parent)) return false;
-    this.#directories.add(path);
-    this.#withSubdirectory.add(parent);
     return true;
   }
 

@@ -78,11 +78,6 @@ function essenceOf(node: Node): object {
   };
 }
 
-/** The same without the link count: further hard links may follow in the layer. */
-function fileOf(node: Node): object {
-  return { ...essenceOf(node), nlink: undefined };
-}
-
 describe('mergeUpperLayers', () => {
   test(`what it says of ${STACKS} random stacks holds in the whole image`, async () => {
     let compared = 0;
@@ -114,63 +109,6 @@ describe('mergeUpperLayers', () => {
     }
     expect(compared).toBeGreaterThan(300);
   }, 60_000);
-
-  test('what it says of the first entries of a layer holds unless a later one has the same place', async () => {
-    let compared = 0;
-    for (let seed = 1; seed <= STACKS; seed += 1) {
-      const { stack } = randomStack(seed);
-      let layers: readonly (readonly Entry[])[];
-      let whole: FileSystem;
-      try {
-        layers = await entriesOf(
-          stack.map((members) => (seed % 4 === 0 ? [...members] : withParents(members))),
-        );
-        whole = new FileSystem(mergeLayers(layers), noContents);
-      } catch (error) {
-        expect(isPeelError(error)).toBe(true);
-        continue;
-      }
-      for (let lowest = layers.length - 1; lowest >= 0; lowest -= 1) {
-        const own = layers[lowest] ?? [];
-        const places = own.map((entry) => entry.path);
-        // A whole layer that says nothing by itself is looked at again with those below it: no promise is made.
-        if (new Set(places).size < places.length || mergeUpperLayers(layers, lowest) === undefined) continue;
-        for (let count = 0; count < own.length; count += 1) {
-          const tree = mergeUpperLayers(layers.with(lowest, own.slice(0, count)), lowest);
-          const rest = new Set(places.slice(count));
-          for (const [path, node] of tree === undefined ? [] : pathsOf(tree)) {
-            // A folder may only be implied so far.
-            if (node.kind === 'dir') continue;
-            const components = path.slice(1).split('/');
-            const onTheWay = components.map((_, depth) => components.slice(0, depth + 1).join('/'));
-            if (onTheWay.some((name) => rest.has(name as ByteString))) continue;
-            compared += 1;
-            expect([seed, lowest, count, path, fileOf(whole.resolve(path, { follow: false }))]).toEqual([
-              seed,
-              lowest,
-              count,
-              path,
-              fileOf(node),
-            ]);
-          }
-        }
-      }
-    }
-    expect(compared).toBeGreaterThan(400);
-  }, 120_000);
-
-  test('a deeper name implies its folders in the lowest layer alone, and not through a link', async () => {
-    const bare = await stackOf(['f usr/share/doc=1'], ['d etc/', 'f etc/x=2']);
-    expect(pathsOf(mergeUpperLayers(bare, 0) ?? mergeLayers([])).map(([path]) => path)).toEqual([
-      '/etc',
-      '/etc/x',
-      '/usr',
-      '/usr/share',
-      '/usr/share/doc',
-    ]);
-    expect(mergeUpperLayers([[], ...bare], 1)).toBeUndefined();
-    expect(mergeUpperLayers(await stackOf(['l lib->usr', 'f lib/x=1']), 0)).toBeUndefined();
-  });
 
   const stackOf = (...layers: string[][]) => entriesOf(layers.map((lines) => parseLayer(lines)));
 
