@@ -1,5 +1,5 @@
 // Small layers for the fuzzer to begin with: `node scripts/fuzz-layers.mjs FOLDER`. The form of an input is in
-// native/fuzz/scanner_fuzz.cc. Needs GNU tar and the zstd program.
+// native/fuzz/scanner_fuzz.cc. Needs GNU tar and the programs zstd, xz and bzip2.
 import { spawnSync } from 'node:child_process';
 import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -60,6 +60,8 @@ for (const [name, tar] of Object.entries(tars)) {
   save(name, input(BLOB, 1, [511, 1, 700], tar));
   save(`${name}-gz`, input(BLOB, 1, [1, 100], gzipSync(tar)));
   save(`${name}-zst`, input(BLOB, 1, [3, 90], run('zstd', ['-q', '-c', '--check'], { input: tar })));
+  save(`${name}-xz`, input(BLOB, 1, [7, 90], run('xz', ['-c'], { input: tar })));
+  save(`${name}-bz2`, input(BLOB, 1, [11, 90], run('bzip2', ['-c'], { input: tar })));
   save(`${name}-many`, input(TAR_TO_REPEAT, 200, [9999], tar));
   for (const level of [1, 6]) {
     save(`${name}-many-gz-${level}`, input(TAR_TO_COMPRESS + level - 1, 200, [300, 4000], tar));
@@ -72,4 +74,8 @@ save(
   'frames',
   input(BLOB, 1, [40], Buffer.concat(pieces.map((piece) => run('zstd', ['-q', '-c'], { input: piece })))),
 );
+for (const program of ['xz', 'bzip2']) {
+  const streams = pieces.map((piece) => run(program, ['-c'], { input: piece }));
+  save(`streams-${program}`, input(BLOB, 1, [40], Buffer.concat(streams)));
+}
 save('garbage', input(BLOB, 1, [60], Buffer.concat([gzipSync(tars.plain), Buffer.from('garbage')])));

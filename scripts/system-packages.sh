@@ -10,7 +10,7 @@ declare -A NEEDS=(
   [mount]='fuse3=fusermount3 libfuse2=libfuse.so.2'
   [test]='docker-registry=docker-registry apache2-utils=htpasswd openssl=openssl skopeo=skopeo umoci=umoci pigz=pigz zstd=zstd xz-utils=xz bzip2=bzip2 tabix=bgzip attr=getfattr util-linux=unshare strace=strace'
   [check]='clang-format=clang-format'
-  [fuzz]='libssl-dev=/usr/include/openssl/evp.h zlib1g-dev=/usr/include/zlib.h libzstd-dev=/usr/include/zstd.h liblzma-dev=/usr/include/lzma.h libbz2-dev=/usr/include/bzlib.h zstd=zstd clang-14=clang++-14 libclang-rt-14-dev=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux'
+  [fuzz]='libssl-dev=/usr/include/openssl/evp.h zlib1g-dev=/usr/include/zlib.h libzstd-dev=/usr/include/zstd.h liblzma-dev=/usr/include/lzma.h libbz2-dev=/usr/include/bzlib.h zstd=zstd xz-utils=xz bzip2=bzip2 clang-14=clang++-14 libclang-rt-14-dev=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux'
   [sanitize]='g++=g++ patchelf=patchelf'
   [demo]='curl=curl'
   [bench]='gcc=cc attr=setfattr util-linux=findmnt'

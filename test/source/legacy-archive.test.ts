@@ -182,6 +182,17 @@ describe('an archive of docker save 1.0 to 1.9', () => {
     expect(await refusal(made)).toBe(code);
   });
 
+  test('with 100,000 tags lists a few of them, and finds the one that is meant (B3)', async () => {
+    const tags = Object.fromEntries(
+      Array.from({ length: 100_000 }, (_, at) => [`v${at}`, id(at === 7 ? 'b' : 'a')]),
+    );
+    const made = [...levelOf('a', undefined, A), ...levelOf('b', 'a', B), repositories({ x: tags })];
+    const file = await archiveOf(made);
+    expect((await read(file, { by: 'name', name: 'x:v7' })).layers).toEqual([A, B]);
+    const failure = await read(file).catch((error: unknown) => error);
+    expect((failure as Error).message.length).toBeLessThan(1000);
+  });
+
   test('is refused with more layers than any image has (E168)', async () => {
     const chain = Array.from({ length: 514 }, (_, at) => at.toString(16).padStart(64, '0'));
     const images = chain.map((name, at) => ({

@@ -119,7 +119,9 @@ export class LegacyArchiveSource implements ImageSource {
         if (typeof id !== 'string') {
           throw new PeelError('ERR_DOCUMENT_INVALID', `${what}: ${excerpt(tag)} has no image ID`);
         }
-        names.set(id, [...(names.get(id) ?? []), `${repository}:${tag}`]);
+        const known = names.get(id);
+        if (known === undefined) names.set(id, [`${repository}:${tag}`]);
+        else known.push(`${repository}:${tag}`);
       }
     }
     return [...names].map(([id, repoTags]) => ({ id, repoTags }));
