@@ -34,6 +34,7 @@ const REQUESTS = {
   open: [14, numbers32(0, 0)],
   read: [15, read(0, 4096)],
   statfs: [17],
+  release: [18, numbers64(1), numbers32(0, 0), numbers64(0)],
   getxattr: [22, numbers32(100, 0), name('user.a')],
   listxattr: [23, numbers32(100, 0)],
   readdir: [28, read(0, 200)],
@@ -45,7 +46,7 @@ const REQUESTS = {
 };
 
 mkdirSync(folder, { recursive: true });
-for (const features of [0, 1, 2, 3]) {
+for (const features of [0, 1, 2, 3, 8]) {
   for (const [label, [opcode, ...parts]] of Object.entries(REQUESTS)) {
     const all = NODES.map((node) => request(opcode, node, ...parts));
     writeFileSync(path.join(folder, `${label}-${features}`), Buffer.concat([Buffer.of(features), ...all]));

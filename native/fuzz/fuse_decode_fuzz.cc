@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fuse_ops.h"
+#include "open_files.h"
 
 namespace {
 
@@ -100,7 +101,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   options.contains_links = (data[0] & 1) != 0;
   if (options.contains_links) options.targets.emplace(peel::fuse::Ops::LinkKey(1, 2), "elsewhere");
   const bool is_whole = (data[0] & 4) == 0;
-  const peel::fuse::Ops ops({tree, is_whole, nullptr}, bytes, std::make_shared<peel::fuse::OpsOptions>(options));
+  options.passthrough = (data[0] & 8) != 0;
+  // Any handle may be released, also one that nobody has.
+  peel::fuse::OpenFiles open_files(0, {[](uint32_t) {}, [](int) {}});
+  const peel::fuse::Ops ops({tree, is_whole, nullptr}, bytes, open_files,
+                            std::make_shared<peel::fuse::OpsOptions>(options));
   static peel::fuse::Output output;
 
   // INIT as well: whatever a kernel offers is answered.
@@ -109,7 +114,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   peel::fuse::InitReply reply;
   peel::fuse::Terms terms;
   peel::fuse::Negotiate(offer, ops.InitWishes(), &reply, &terms);
-  terms.features = (data[0] & 2) != 0 ? ~uint64_t{0} : 0;
+  terms.features = (data[0] & 2) != 0 ? ~uint64_t{0} : options.passthrough ? uint64_t{peel::fuse::kPassthrough} : 0;
 
   size_t at = 1;
   while (size - at > 2) {
