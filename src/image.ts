@@ -14,7 +14,14 @@ import path from 'node:path';
 import type { CacheDir, CacheLimits } from './blob/cache-dir.ts';
 import { FileSystem } from './filesystem/filesystem.ts';
 import { archiveTools } from './image/archive-tools.ts';
-import { type FindFileParts, type Found, findInImage, findInLayer, type Verify } from './image/find-file.ts';
+import {
+  type FindFileParts,
+  type Found,
+  findInImage,
+  findInLayer,
+  nodeAt,
+  type Verify,
+} from './image/find-file.ts';
 import { ImageRecords } from './image/image-records.ts';
 import { openCache } from './image/open-cache.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
@@ -247,6 +254,21 @@ export class Image {
   /** The file system over the merged view. */
   async filesystem(): Promise<FileSystem> {
     return this.#filesystemOver(await this.tree());
+  }
+
+  /**
+   * A file system that says of one path what the whole image says, links followed or not; it may know of nothing else.
+   * All layers are indexed, the upper ones first, until that is certain; of a folder, which lower layers add to, it is
+   * when all are.
+   */
+  async filesystemAt(name: ByteString): Promise<FileSystem> {
+    for await (const { tree } of this.trees()) {
+      const files = this.#filesystemOver(tree);
+      const node = nodeAt(files, name);
+      if (node?.kind === 'dir') break;
+      if (node !== undefined) return files;
+    }
+    return this.filesystem();
   }
 
   /**

@@ -162,7 +162,7 @@ function passingContents(contents: Contents, passingLayer: number, { bytes }: Si
 }
 
 /** Where a path leads, if anywhere as far as these layers know. */
-function nodeAt(files: FileSystem, path: ByteString): Node | undefined {
+export function nodeAt(files: FileSystem, path: ByteString): Node | undefined {
   try {
     return files.resolve(path, { follow: true });
   } catch (error) {

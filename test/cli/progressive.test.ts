@@ -254,6 +254,33 @@ describe('cat, progressive', () => {
   });
 });
 
+describe('ls and stat', () => {
+  test.each([['ls -li'], ['stat -L'], ['ls --format jsonl'], ['stat --format jsonl']])(
+    '%s of a file needs no layer below the one that has it, and says what the whole image says',
+    async (words) => {
+      const upper = layerOf(file('etc/above', 'fine\n'), link('etc/link', 'above'));
+      const image = newUser(plainLayer, upper, layerOf(file('etc/other', 'o')));
+      const [command = '', ...flags] = words.split(' ');
+      const args = [command, ...flags, image, '/etc/above', '/etc/link'];
+      const release = holdBlob(plainLayer);
+      const early = await user.run(args);
+      expect([early.stderr, early.status]).toEqual(['', 0]);
+      release();
+      expect((await user.run(['ls', image, '/etc'])).stdout.toString()).toBe(
+        'above\nfiller\nlast\nlink\nmotd\nother\n',
+      );
+      expect((await user.run(args)).stdout.toString()).toBe(early.stdout.toString());
+    },
+  );
+
+  test('ls of a folder that an upper layer has waits for the others', async () => {
+    const image = newUser(plainLayer, layerOf(file('etc/above', 'fine\n')));
+    const release = holdBlob(plainLayer);
+    setTimeout(release, 500);
+    expect((await user.run(['ls', image, '/etc'])).stdout.toString()).toBe('above\nfiller\nlast\nmotd\n');
+  });
+});
+
 describe('cat --trust-registry', () => {
   test('ends with the file, whatever the rest of the layer is', async () => {
     const image = newUser(plainLayer);

@@ -79,9 +79,12 @@ async function runLs(context: LsContext): Promise<number> {
   }
   const [imageName = '', ...paths] = context.args;
   const image = await context.openImage(imageName);
-  const files = await openFiles(image, flags.layer);
   const found: Argument[] = [];
   const status = await forEachPath(context, paths.length === 0 ? ['/'] : paths, async (text) => {
+    const files =
+      flags.layer === undefined
+        ? await image.filesystemAt(imagePath(text))
+        : await openFiles(image, flags.layer);
     found.push(resolveArgument(files, text, flags));
   });
   if (context.settings.format === 'table') await new Listing(context).print(found, paths.length > 1);

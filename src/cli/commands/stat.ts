@@ -39,10 +39,10 @@ export const stat = defineCommand({
   async run(context) {
     const [imageName = '', ...paths] = context.args;
     const image = await context.openImage(imageName);
-    const files = await image.filesystem();
     const writer = context.settings.format === 'table' ? undefined : new EntryWriter(context);
     const status = await forEachPath(context, paths, async (text) => {
       const path = imagePath(text);
+      const files = await image.filesystemAt(path);
       const node = files.resolve(path, { follow: context.flags.dereference });
       const layer = layerOf(image, node);
       const cachedBytes = node.kind === 'file' ? await image.cachedBytes(node) : undefined;
