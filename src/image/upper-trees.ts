@@ -34,14 +34,26 @@ export interface UpperTree {
 /** Ends where only the whole image can say more. Rejects as `entries` does. */
 export async function* upperTrees(layers: LayersFromTop): AsyncGenerator<UpperTree, void, undefined> {
   const known: (readonly Entry[])[] = Array.from({ length: layers.count }, () => []);
+  /** Layers that were passed by since the last tree, the deepest first. */
+  let passed: number[] = [];
   let merged = 0;
+  const treeFrom = (lowest: number): Tree | undefined => {
+    for (const entries of known.slice(lowest)) merged += entries.length;
+    return merged > MAX_MERGED_ENTRIES ? undefined : mergeUpperLayers(known, lowest);
+  };
   for (let lowest = layers.count - 1; lowest >= 0; lowest -= 1) {
     const own = await layers.entries(lowest, known);
     if (own === undefined) return;
     known[lowest] = own;
+    passed.unshift(lowest);
     if (lowest === 0 || layers.isAtHand(lowest - 1)) continue;
-    merged += known.reduce((sum, { length }) => sum + length, 0);
-    const tree = merged > MAX_MERGED_ENTRIES ? undefined : mergeUpperLayers(known, lowest);
-    if (tree !== undefined) yield { tree, lowest };
+    // The deepest says most, but it may say nothing, where those above it by themselves would.
+    for (const layer of passed) {
+      const tree = treeFrom(layer);
+      if (tree === undefined) continue;
+      yield { tree, lowest: layer };
+      break;
+    }
+    passed = [];
   }
 }
