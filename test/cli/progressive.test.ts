@@ -220,7 +220,8 @@ describe('cat, progressive', () => {
       file('usr/motd', 'another\n'),
       link('etc', 'usr'),
     );
-    const run = await user.run(['cat', newUser(layer), '/etc/motd']);
+    const image = newUser(layer);
+    const run = await user.run(['cat', image, '/etc/motd']);
     expect([run.stdout.toString(), run.status]).toEqual([MOTD, 1]);
     expect(run.stderr).toContain('layer 0 replaces it by a later entry');
   });
@@ -299,7 +300,8 @@ describe('cat --trust-registry', () => {
   });
 
   test('excludes --verify strict', async () => {
-    const run = await user.run(['cat', '--trust-registry', '--verify', 'strict', newUser(plainLayer), '/a']);
+    const image = newUser(plainLayer);
+    const run = await user.run(['cat', '--trust-registry', '--verify', 'strict', image, '/a']);
     expect([run.stderr, run.status]).toEqual([
       'peel: cat: --trust-registry and --verify strict exclude each other\n',
       2,
@@ -336,7 +338,8 @@ describe('cat --verify strict', () => {
   });
 
   test('writes the last of two entries of the same path', async () => {
-    const run = await user.run(['cat', '--verify', 'strict', newUser(twiceLayer), '/etc/motd']);
+    const image = newUser(twiceLayer);
+    const run = await user.run(['cat', '--verify', 'strict', image, '/etc/motd']);
     expect(outcomeOf(run)).toEqual(['the last one\n', '', 0]);
   });
 });
