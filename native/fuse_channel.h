@@ -33,6 +33,10 @@ class Channel {
   virtual bool Take(Incoming* incoming, int* error) = 0;
   // For the answer to what was taken last.
   virtual Output& output() = 0;
+  // Room for the answer to a request that another thread makes, kMaxAnswer bytes; null where it needs its own.
+  virtual uint8_t* RoomFor(const Place&) { return nullptr; }
+  // Whether requests that others could take are stuck behind one that its thread waits with.
+  virtual bool is_alone() const { return false; }
 
   // Any thread; each request has one answer. An errno of the kernel, as far as it is known at once; 0 also where the
   // request has gone meanwhile, which is nobody's fault.

@@ -175,7 +175,7 @@ void Ops::FillEntry(uint64_t node, EntryReply* entry) const {
   entry->attributes = AttributesOf(node);
 }
 
-Answer Ops::Respond(const Request& request, const Terms& session, Output& output) const {
+Answer Ops::Respond(const Request& request, const Terms& session, bool may_wait, Output& output) const {
   if (IsWriting(request.opcode)) return Fail(EROFS);
   const uint32_t ino = InoOf(request.node);
   switch (request.opcode) {
@@ -227,7 +227,7 @@ Answer Ops::Respond(const Request& request, const Terms& session, Output& output
     case kReleasedir:
       return Answer();
     case kRead:
-      return Read(request, ino, output);
+      return Read(request, ino, may_wait, output);
     case kReaddir:
     case kReaddirplus:
       return Readdir(request, ino, output);
@@ -280,7 +280,7 @@ Answer Ops::Open(const Request& request, uint32_t ino, const Terms& session, Out
   return Copy(handles_.Open(ino, inode.size), output);
 }
 
-Answer Ops::Read(const Request& request, uint32_t ino, Output& output) const {
+Answer Ops::Read(const Request& request, uint32_t ino, bool may_wait, Output& output) const {
   const InodeRecord& inode = tree_.Inode(ino);
   if (inode.is_directory()) return Fail(EISDIR);
   if (!inode.is_file()) return Fail(EINVAL);
@@ -289,12 +289,15 @@ Answer Ops::Read(const Request& request, uint32_t ino, Output& output) const {
   const uint64_t start = request.offset;
   const auto length = static_cast<size_t>(std::min<uint64_t>(request.size, inode.size - start));
   uint8_t* room = output.Room();
-  Answer miss;
-  miss.kind = Answer::kMiss;
-  miss.size = length;
+  const auto not_all = [length](Found found) {
+    Answer answer;
+    answer.kind = found == Found::kNotNow ? Answer::kLater : Answer::kMiss;
+    answer.size = length;
+    return answer;
+  };
   if ((inode.flags & kSparse) == 0) {
-    if (!bytes_.Read(inode.layer, inode.file.data_offset + start, length, room)) return miss;
-    return ReplyWith(room, length);
+    const Found found = bytes_.Read(inode.layer, inode.file.data_offset + start, length, room, may_wait);
+    return found == Found::kAll ? ReplyWith(room, length) : not_all(found);
   }
 
   // Pieces are stored back to back: whatever the read covers is one range of the layer.
@@ -318,7 +321,8 @@ Answer Ops::Read(const Request& request, uint32_t ino, Output& output) const {
   memset(room, 0, length);
   if (total == 0) return ReplyWith(room, length);
   uint8_t* scratch = output.Scratch();
-  if (!bytes_.Read(inode.layer, inode.file.data_offset + stored, total, scratch)) return miss;
+  const Found found = bytes_.Read(inode.layer, inode.file.data_offset + stored, total, scratch, may_wait);
+  if (found != Found::kAll) return not_all(found);
   for (const Part& part : parts) {
     memcpy(room + part.at, scratch, part.length);
     scratch += part.length;

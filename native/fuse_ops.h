@@ -26,12 +26,18 @@
 
 namespace peel::fuse {
 
+enum class Found : uint8_t {
+  kAll,
+  kNotAll,  // somebody else has to get them
+  kNotNow,  // the disk has to be waited for
+};
+
 // Bytes of layers that are verified and at hand.
 class Bytes {
  public:
   virtual ~Bytes() = default;
-  // Fills `out` from byte `start` of a layer's tar, or returns false.
-  virtual bool Read(uint32_t layer, uint64_t start, size_t length, uint8_t* out) = 0;
+  // Fills `out` from byte `start` of a layer's tar. kNotNow is no answer where it may wait.
+  virtual Found Read(uint32_t layer, uint64_t start, size_t length, uint8_t* out, bool may_wait) = 0;
 };
 
 // Files that are open; asked where OPEN messages come.
@@ -66,8 +72,9 @@ struct Tree {
 };
 
 struct Answer {
-  // kMiss: a read whose bytes are elsewhere; kUnknown: the layers that are known do not say.
-  enum Kind : uint8_t { kReply, kNone, kMiss, kUnknown } kind = kReply;
+  // kMiss: a read whose bytes are elsewhere; kLater: one that has to wait for the disk, to be asked again where waiting
+  // is no harm; kUnknown: the layers that are known do not say.
+  enum Kind : uint8_t { kReply, kNone, kMiss, kLater, kUnknown } kind = kReply;
   int error = 0;                  // positive errno
   const uint8_t* data = nullptr;  // in the Output, or in the tree
   size_t size = 0;
@@ -81,8 +88,8 @@ class Ops {
   // What the image wishes of INIT.
   Wishes InitWishes() const;
 
-  // Everything but INIT and INTERRUPT. `session`: what INIT came to.
-  Answer Respond(const Request& request, const Terms& session, Output& output) const;
+  // Everything but INIT and INTERRUPT. `session`: what INIT came to; `may_wait`: for the disk.
+  Answer Respond(const Request& request, const Terms& session, bool may_wait, Output& output) const;
 
   static uint64_t LinkKey(uint32_t directory, uint32_t ino) { return uint64_t{directory} << 32 | ino; }
   // The inode that a node number leads to, 0 where it leads nowhere.
@@ -100,7 +107,7 @@ class Ops {
 
   Answer Lookup(const Request& request, uint32_t ino, Output& output) const;
   Answer Readlink(const Request& request, uint32_t ino) const;
-  Answer Read(const Request& request, uint32_t ino, Output& output) const;
+  Answer Read(const Request& request, uint32_t ino, bool may_wait, Output& output) const;
   Answer Open(const Request& request, uint32_t ino, const Terms& session, Output& output) const;
   Answer Readdir(const Request& request, uint32_t ino, Output& output) const;
   Answer Getxattr(const Request& request, uint32_t ino, Output& output) const;

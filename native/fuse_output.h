@@ -14,12 +14,12 @@ constexpr size_t kMaxAnswer = 1024 * 1024;
 
 class Output {
  public:
-  // Memory of somebody else, kMaxAnswer bytes, for the answers from now on.
+  // Memory of somebody else, kMaxAnswer bytes, for the answers from now on; null: its own.
   void Use(uint8_t* room) { room_ = room; }
 
   uint8_t* Room() {
-    if (room_ == nullptr) room_ = Make(own_);
-    return room_;
+    if (room_ != nullptr) return room_;
+    return own_ == nullptr ? Make(own_) : own_.get();
   }
   // A second room, for the stored bytes of sparse files.
   uint8_t* Scratch() { return scratch_ == nullptr ? Make(scratch_) : scratch_.get(); }

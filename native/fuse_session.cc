@@ -1,12 +1,10 @@
 #include "fuse_session.h"
 
 #include <errno.h>
-#include <fcntl.h>
 
 #include <algorithm>
 #include <chrono>
 #include <exception>
-#include <future>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -67,7 +65,7 @@ void Session::FailWaiting(int error) {
 }
 
 unsigned Session::MostThreads() const {
-  return std::max(options_.threads, 1u) + kMostChannels;
+  return 2 * std::max(options_.threads, 1u) + kMostChannels;
 }
 
 uint64_t Session::OverUring() const {
@@ -76,18 +74,6 @@ uint64_t Session::OverUring() const {
     sum += threads_[index].over_uring.load(std::memory_order_relaxed);
   }
   return sum;
-}
-
-Status Session::Start(int fd) {
-  auto device = std::make_shared<Device>(fd);
-  fcntl(fd, F_SETFD, FD_CLOEXEC);
-  open_files_.Begin(device);
-  Begin agree = [this, device](int* error) { return Agree(device, error); };
-  if (!StartThread("peel-watch", [self = shared_from_this()] { self->WatchLoop(); }) ||
-      !Launch(device, std::move(agree))) {
-    return Status::Of(Fault::kMemory, "cannot start a thread");
-  }
-  return Status::Ok();
 }
 
 void Session::Stop() {
@@ -112,46 +98,6 @@ bool Session::Launch(std::shared_ptr<Channel> channel, Begin begin) {
   return is_started;
 }
 
-// Requests then wait in one queue for whichever thread is free.
-void Session::StartOthers(const Device& device) {
-  for (unsigned index = 1; index < options_.threads; ++index) {
-    std::shared_ptr<Device> clone = device.Clone();
-    if (clone == nullptr || !Launch(std::move(clone), [](int*) { return true; })) return;
-  }
-}
-
-// Threads with a channel over io_uring each, which are there before INIT promises them and wait for its outcome.
-struct Session::UringStart {
-  ~UringStart() { Tell(false); }
-
-  void Tell(bool is_agreed) {
-    if (!is_told) outcome.set_value(is_agreed);
-    is_told = true;
-  }
-
-  std::promise<bool> outcome;
-  std::shared_future<bool> is_agreed = outcome.get_future().share();
-  std::vector<std::future<int>> registered;
-  bool is_told = false;
-};
-
-int Session::StartUring(const std::shared_ptr<Device>& device, UringStart* start) {
-  std::vector<std::shared_ptr<UringChannel>> channels;
-  if (const int error = PrepareUring(device, &channels); error != 0) return error;
-  for (const std::shared_ptr<UringChannel>& channel : channels) {
-    auto registered = std::make_shared<std::promise<int>>();
-    start->registered.push_back(registered->get_future());
-    Begin begin = [channel, registered, is_agreed = start->is_agreed](int*) {
-      if (!is_agreed.get()) return false;
-      registered->set_value(channel->Register());
-      return true;
-    };
-    if (!Launch(channel, std::move(begin))) return EAGAIN;
-  }
-  urings_ = std::move(channels);
-  return 0;
-}
-
 void Session::Serve(std::shared_ptr<Channel> channel, Begin begin, size_t index) {
   int error = 0;
   try {
@@ -169,59 +115,12 @@ void Session::Serve(std::shared_ptr<Channel> channel, Begin begin, size_t index)
   if (index == 0) {
     for (const std::shared_ptr<UringChannel>& uring : urings_) uring->End();
     urings_.clear();
+    later_.End();
   }
   // Descriptors are closed before the end is told.
   begin = nullptr;
   channel.reset();
   Leave(error);
-}
-
-bool Session::Agree(const std::shared_ptr<Device>& device, int* error) {
-  for (;;) {
-    Incoming incoming;
-    if (!device->Take(&incoming, error)) return false;
-    fuse::Request request;
-    if (Decode(incoming.bytes, incoming.size, &request) != Decoded::kOk || request.opcode != kInit) {
-      *error = EPROTO;
-      return false;
-    }
-    const Place place{request.unique, incoming.entry};
-    counts_[kInit].fetch_add(1, std::memory_order_relaxed);
-    Wishes wishes = current_.Take()->InitWishes();
-    UringStart uring;
-    int uring_error = ENOTSUP;
-    if (options_.over_uring && request.init.major == kMajor && (Offered(request.init) & kOverUring) != 0) {
-      uring_error = StartUring(device, &uring);
-    }
-    wishes.over_uring = uring_error == 0;
-    InitReply reply;
-    Terms agreed;
-    const Agreement agreement = Negotiate(request.init, wishes, &reply, &agreed);
-    if (agreement == Agreement::kTooOld) {
-      device->AnswerError(place, EPROTO);
-      *error = EPROTONOSUPPORT;
-      return false;
-    }
-    if (agreement == Agreement::kAgreed) terms_ = agreed;
-    *error = device->AnswerData(place, reinterpret_cast<const uint8_t*>(&reply), sizeof(reply));
-    if (*error != 0) return false;
-    if (agreement == Agreement::kAskAgain) continue;
-    if (uring_error == 0) {
-      is_over_uring_.store(true);
-      uring.Tell(true);
-      for (std::future<int>& registered : uring.registered) {
-        if (const int refused = registered.get(); refused != 0) uring_error = refused;
-      }
-    }
-    if (uring_error != 0) StartOthers(*device);
-    Event ready{Event::kReady};
-    ready.id = agreed.minor;
-    ready.ino = agreed.features & 0xffffffff;
-    ready.offset = agreed.features >> 32;
-    ready.length = static_cast<uint64_t>(uring_error);
-    Put(ready);
-    return true;
-  }
 }
 
 // False when it is to end; `*error` then says why.
@@ -251,20 +150,55 @@ void Session::Dispatch(const std::shared_ptr<Channel>& channel, const Incoming& 
     if (const uint64_t id = parked_.Interrupt(request.target); id != 0) EndInterrupted(id);
     return;
   }
-  Respond(channel, incoming, request, channel->output());
+  Respond(channel, incoming, request, !channel->is_alone() || readers_ == 0, channel->output());
+}
+
+void Session::RespondAgain(const std::shared_ptr<Channel>& channel, const Place& place,
+                           const std::vector<uint8_t>& asked, bool may_wait, Output& output) {
+  fuse::Request request;
+  const Incoming incoming{asked.data(), asked.size(), place.entry};
+  // It was whole when it came.
+  if (Decode(asked.data(), asked.size(), &request) == Decoded::kOk) {
+    Respond(channel, incoming, request, may_wait, output);
+  }
+}
+
+void Session::ServeLater(size_t index) {
+  Thread& thread = threads_[index];
+  int error = 0;
+  try {
+    Output output;
+    LaterRead read;
+    while (later_.Take(&read)) {
+      thread.busy_since.store(MonotonicMs());
+      if (stopping_.load()) break;
+      output.Use(read.channel->RoomFor(read.place));
+      RespondAgain(read.channel, read.place, read.asked, true, output);
+      read = LaterRead();
+      thread.busy_since.store(0);
+    }
+  } catch (const std::exception&) {
+    error = ENOMEM;
+    is_broken_.store(true);
+  }
+  thread.busy_since.store(0);
+  Leave(error);
 }
 
 void Session::Respond(const std::shared_ptr<Channel>& channel, const Incoming& incoming, const fuse::Request& request,
-                      Output& output) {
+                      bool may_wait, Output& output) {
   const Place place{request.unique, incoming.entry};
   // Until the answer is out: it may lie in the tree.
   const CurrentOps::Taken ops = current_.Take();
-  const Answer answer = ops->Respond(request, terms_, output);
+  const Answer answer = ops->Respond(request, terms_, may_wait, output);
   switch (answer.kind) {
     case Answer::kNone:
       return;
     case Answer::kMiss:
       Park(channel, place, request, ops->InoOf(request.node), answer.size);
+      return;
+    case Answer::kLater:
+      later_.Put(LaterRead{channel, place, {incoming.bytes, incoming.bytes + incoming.size}});
       return;
     case Answer::kUnknown:
       waits_.fetch_add(1, std::memory_order_relaxed);
@@ -323,12 +257,7 @@ void Session::AskAgain() {
   std::lock_guard<std::mutex> asking(asking_again_);
   if (stopping_.load()) return;
   for (const Parked& parked : parked_.TakeWaiting()) {
-    fuse::Request request;
-    const Incoming incoming{parked.asked.data(), parked.asked.size(), parked.place.entry};
-    // It was whole when it came.
-    if (Decode(incoming.bytes, incoming.size, &request) == Decoded::kOk) {
-      Respond(parked.channel, incoming, request, watch_output_);
-    }
+    RespondAgain(parked.channel, parked.place, parked.asked, readers_ == 0, watch_output_);
   }
 }
 

@@ -27,6 +27,7 @@
 
 #include "fuse_current.h"
 #include "fuse_device.h"
+#include "fuse_later.h"
 #include "fuse_ops.h"
 #include "fuse_parked.h"
 #include "fuse_uring.h"
@@ -132,10 +133,15 @@ class Session : public std::enable_shared_from_this<Session> {
   bool Agree(const std::shared_ptr<Device>& device, int* error);
   void StartOthers(const Device& device);
   int StartUring(const std::shared_ptr<Device>& device, UringStart* start);
+  void StartReaders();
+  void ServeLater(size_t index);
 
-  // Answers it, or parks it.
-  void Respond(const std::shared_ptr<Channel>& channel, const Incoming& incoming, const Request& request,
+  // Answers it, parks it, or puts it off.
+  void Respond(const std::shared_ptr<Channel>& channel, const Incoming& incoming, const Request& request, bool may_wait,
                Output& output);
+  // The same for one that was kept, as its bytes.
+  void RespondAgain(const std::shared_ptr<Channel>& channel, const Place& place, const std::vector<uint8_t>& asked,
+                    bool may_wait, Output& output);
   void Park(const std::shared_ptr<Channel>& channel, const Place& place, const Request& request, uint32_t ino,
             size_t length);
   void AskAgainSoon();
@@ -164,6 +170,8 @@ class Session : public std::enable_shared_from_this<Session> {
   std::vector<std::shared_ptr<UringChannel>> urings_;  // of the first thread
 
   ParkedRequests parked_;
+  LaterReads later_;
+  unsigned readers_ = 0;     // threads that serve those
   std::mutex asking_again_;  // held while the watch thread answers
 
   std::mutex events_mutex_;

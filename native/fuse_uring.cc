@@ -245,6 +245,10 @@ void UringChannel::Grow(Queue& queue) {
   ring_->Enter(false);
 }
 
+uint8_t* UringChannel::RoomFor(const Place& place) {
+  return reinterpret_cast<Entry*>(place.entry)->payload;
+}
+
 int UringChannel::AnswerError(const Place& place, int error) {
   return Answer(place, error, nullptr, 0);
 }

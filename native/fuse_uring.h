@@ -49,6 +49,8 @@ class UringChannel final : public Channel {
 
   bool Take(Incoming* incoming, int* error) override;
   Output& output() override { return output_; }
+  uint8_t* RoomFor(const Place& place) override;
+  bool is_alone() const override { return true; }
   int AnswerError(const Place& place, int error) override;
   int AnswerData(const Place& place, const uint8_t* data, size_t size) override;
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ constexpr size_t kMapEntry = 4;
 constexpr size_t kMostSpans = 64;
 constexpr uint32_t kTellAgainSeconds = 60;
 
+using fuse::Found;
 using Entries = std::array<uint32_t, kMostSpans>;
 
 uint32_t Now() {
@@ -43,6 +45,12 @@ bool ReadAll(int fd, void* out, size_t length, uint64_t offset) {
     length -= static_cast<size_t>(count);
   }
   return true;
+}
+
+// From memory alone; false where not all of it is there, or nobody can say.
+bool ReadNow(int fd, void* out, size_t length, uint64_t offset) {
+  const iovec room{out, length};
+  return preadv2(fd, &room, 1, static_cast<off_t>(offset), RWF_NOWAIT) == static_cast<ssize_t>(length);
 }
 
 int OpenOurs(const std::string& path) {
@@ -70,17 +78,17 @@ class SpanFiles::Layer {
     }
   }
 
-  bool Read(uint64_t start, size_t length, uint8_t* out, const OnUse& on_use) {
-    if (length == 0) return true;
+  Found Read(uint64_t start, size_t length, uint8_t* out, bool may_wait, const OnUse& on_use) {
+    if (length == 0) return Found::kAll;
     const std::vector<uint64_t>& ends = files_.ends;
-    if (ends.empty() || start >= ends.back() || length > ends.back() - start) return false;
+    if (ends.empty() || start >= ends.back() || length > ends.back() - start) return Found::kNotAll;
     const auto first = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), start) - ends.begin());
     const auto last =
         static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), start + length - 1) - ends.begin());
     const size_t count = last - first + 1;
-    if (count > kMostSpans) return false;
+    if (count > kMostSpans) return Found::kNotAll;
     for (size_t span = first; span <= last; ++span) {
-      if (!states_[span].ready.load(std::memory_order_acquire)) return false;
+      if (!states_[span].ready.load(std::memory_order_acquire)) return Found::kNotAll;
     }
 
     const uint32_t now = Now();
@@ -89,28 +97,30 @@ class SpanFiles::Layer {
       std::shared_lock<std::shared_mutex> lock(mutex_);
       if (spans_ < 0) {
         lock.unlock();
-        if (!Open()) return false;
+        if (!Open()) return Found::kNotAll;
         lock.lock();
-        if (spans_ < 0) return false;
+        if (spans_ < 0) return Found::kNotAll;
       }
       const uint64_t place = kMapHeader + kMapEntry * (ends.size() + first);
       Entries after;
-      if (!ReadAll(map_, before.data(), count * kMapEntry, place)) return false;
+      if (!ReadAll(map_, before.data(), count * kMapEntry, place)) return Found::kNotAll;
       for (size_t i = 0; i < count; ++i) {
         if (before[i] == 0) states_[first + i].ready.store(false, std::memory_order_relaxed);
-        if (before[i] == 0 || before[i] >= now) return false;
+        if (before[i] == 0 || before[i] >= now) return Found::kNotAll;
       }
-      if (!ReadAll(spans_, out, length, start) || !ReadAll(map_, after.data(), count * kMapEntry, place)) return false;
-      if (memcmp(before.data(), after.data(), count * kMapEntry) != 0) return false;
+      if (!may_wait && !ReadNow(spans_, out, length, start)) return Found::kNotNow;
+      if ((may_wait && !ReadAll(spans_, out, length, start)) || !ReadAll(map_, after.data(), count * kMapEntry, place))
+        return Found::kNotAll;
+      if (memcmp(before.data(), after.data(), count * kMapEntry) != 0) return Found::kNotAll;
       if (!HasName(map_) || (looked_.load(std::memory_order_relaxed) != now && !HasName(spans_))) {
         lock.unlock();
         Forget();
-        return false;
+        return Found::kNotAll;
       }
       looked_.store(now, std::memory_order_relaxed);
     }
     for (size_t i = 0; i < count; ++i) Tell(static_cast<uint32_t>(first + i), before[i], now, on_use);
-    return true;
+    return Found::kAll;
   }
 
  private:
@@ -209,10 +219,10 @@ void SpanFiles::MarkReady(uint32_t layer, uint32_t span) {
   if (Layer* found = layers_[layer].load(std::memory_order_acquire); found != nullptr) found->MarkReady(span);
 }
 
-bool SpanFiles::Read(uint32_t layer, uint64_t start, size_t length, uint8_t* out) {
-  if (layer >= count_) return false;
+Found SpanFiles::Read(uint32_t layer, uint64_t start, size_t length, uint8_t* out, bool may_wait) {
+  if (layer >= count_) return Found::kNotAll;
   Layer* found = layers_[layer].load(std::memory_order_acquire);
-  return found != nullptr && found->Read(start, length, out, on_use_);
+  return found == nullptr ? Found::kNotAll : found->Read(start, length, out, may_wait, on_use_);
 }
 
 }  // namespace peel

@@ -47,7 +47,7 @@ class SpanFiles final : public fuse::Bytes {
   bool Add(uint32_t layer, SpanFilesOfLayer files);
   void MarkReady(uint32_t layer, uint32_t span);
 
-  bool Read(uint32_t layer, uint64_t start, size_t length, uint8_t* out) override;
+  fuse::Found Read(uint32_t layer, uint64_t start, size_t length, uint8_t* out, bool may_wait) override;
 
  private:
   class Layer;

@@ -18,10 +18,10 @@ peel::TreeView tree;
 // Every other read is at hand.
 class SomeBytes final : public peel::fuse::Bytes {
  public:
-  bool Read(uint32_t, uint64_t start, size_t length, uint8_t* out) override {
-    if (start % 2 == 1) return false;
+  peel::fuse::Found Read(uint32_t, uint64_t start, size_t length, uint8_t* out, bool) override {
+    if (start % 2 == 1) return peel::fuse::Found::kNotAll;
     memset(out, 'x', length);
-    return true;
+    return peel::fuse::Found::kAll;
   }
 };
 
@@ -56,7 +56,7 @@ void Try(const peel::fuse::Ops& ops, const peel::fuse::Terms& terms, peel::fuse:
   const std::vector<uint8_t> exact(bytes, bytes + size);
   peel::fuse::Request request;
   if (peel::fuse::Decode(exact.data(), exact.size(), &request) != peel::fuse::Decoded::kOk) return;
-  const peel::fuse::Answer answer = ops.Respond(request, terms, output);
+  const peel::fuse::Answer answer = ops.Respond(request, terms, true, output);
   Check(answer.error >= 0 && answer.error < 512, "no errno");
   if (answer.kind != peel::fuse::Answer::kReply || answer.error != 0) return;
   Check(answer.size <= peel::fuse::kMaxAnswer, "an answer that is too large");

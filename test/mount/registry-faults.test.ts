@@ -5,7 +5,14 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { sha256Hex } from '../support/digests.ts';
 import { member } from '../support/image-layout.ts';
-import { closeMounts, mountCommand, python, TRANSPORTS, whyNoMounts } from '../support/mount-child.ts';
+import {
+  closeMounts,
+  mountCommand,
+  python,
+  TRANSPORTS,
+  transportFlags,
+  whyNoMounts,
+} from '../support/mount-child.ts';
 import { type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
 import { serveImage } from '../support/served-image.ts';
 import { writeTar } from '../support/tar-bytes.ts';
@@ -64,7 +71,7 @@ const sha256Of = (offset: number, size: number): string => sha256Hex(content.sub
 
 describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)('a mounted image (%s)', (transport) => {
   test('of a registry that falls silent, or cuts every connection, gives EIO in time, and bytes once it is back (F3)', async () => {
-    const mounted = await mountCommand(['--transport', transport, '--read-timeout', '1', image]);
+    const mounted = await mountCommand([...transportFlags(transport), '--read-timeout', '1', image]);
     const read = (offset: number) =>
       python(READ, path.join(mounted.mountPoint, 'big'), String(offset), '4096');
     server.rule({ path: BLOBS, reply: { silent: true } });
@@ -78,7 +85,7 @@ describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)('a mounted image (
   });
 
   test('asks once for a span that a thousand readers miss at once (F23)', async () => {
-    const mounted = await mountCommand(['--transport', transport, image]);
+    const mounted = await mountCommand([...transportFlags(transport), image]);
     const offset = 2 << 20;
     // Slow enough for all of them to come.
     server.rule({ path: BLOBS, reply: (request) => ({ ...server.content(request), delayMs: 500 }) });
