@@ -94,7 +94,8 @@ class MountedNative implements GrowingMount {
         targets: containedLinks(filesystem),
         threads: Math.min(MAX_THREADS, Math.max(MIN_THREADS, availableParallelism())),
         parkedLimitMs: timeoutMs === 0 ? 0 : timeoutMs + PARKED_GRACE_MS,
-        overUring: options.ioUring ?? true,
+        // Hundreds may wait for a layer, and an io_uring hands out no more while all that it handed out waits.
+        overUring: (options.ioUring ?? true) && early === undefined,
         passthroughFrom: this.#passthroughFrom,
       },
       this.#events(),

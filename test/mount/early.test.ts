@@ -60,6 +60,28 @@ except OSError as e:
     r = errno.errorcode[e.errno]
 print(json.dumps(r))`;
 const read = (name: string): Promise<unknown> => python(READ, path.join(place, name));
+
+/**
+ * As many threads as told, each asks for a name of its own, or every second one for a file of the lowest layer. (Who
+ * waits in the kernel for the answer to somebody else's request for the same name cannot be killed: d_alloc_parallel.)
+ */
+const ASK = `import sys, json, os, errno, threading
+place, count, is_shared = sys.argv[1], int(sys.argv[2]), sys.argv[3] == 'shared'
+answers = {}
+def ask(i):
+    try:
+        answers[i] = os.stat(f"{place}/app/{'data' if is_shared and i % 2 else f'none-{os.getpid()}-{i}'}").st_size
+    except OSError as e:
+        answers[i] = errno.errorcode[e.errno]
+threading.stack_size(65536)
+threads = [threading.Thread(target=ask, args=(i,)) for i in range(count)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(json.dumps([answers[i] for i in range(count)]))`;
+const askAll = (count: number): Promise<unknown> => python(ASK, place, String(count), 'shared');
+const answersOf = (count: number): unknown[] =>
+  Array.from({ length: count }, (_, index) => (index % 2 === 1 ? 5 : 'ENOENT'));
+
 /** What lies in a folder with all that stat(2) says of it. */
 const listing = (where: string): Promise<RunResult> =>
   run('find', [where, '-printf', '%P %y %i %n %m %U %G %s %T@ %l\n']);
@@ -137,7 +159,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await registry.close();
   const pid = server()?.pid;
-  if (pid !== undefined) process.kill(pid, 'SIGKILL');
+  if (pid !== undefined && existsSync(`/proc/${pid}`)) process.kill(pid, 'SIGKILL');
   await Promise.allSettled(running);
   running.clear();
   await closeMounts();
@@ -226,25 +248,45 @@ describe.skipIf(whyNoMounts() !== undefined)('while a layer is not there yet', (
     registry.hold(LOWEST);
     const mounting = start('mount', registry.image, place);
     await expect.poll(isMounted, POLL).toBe(true);
-    const asking = python(
-      `import sys, json, os, errno, threading
-answers = {}
-def ask(i):
-    try:
-        answers[i] = os.stat(f"{sys.argv[1]}/app/{'data' if i % 2 else i}").st_size
-    except OSError as e:
-        answers[i] = errno.errorcode[e.errno]
-threads = [threading.Thread(target=ask, args=(i,)) for i in range(200)]
-for t in threads: t.start()
-for t in threads: t.join()
-print(json.dumps([answers[i] for i in range(200)]))`,
-      place,
-    );
-    // Those who ask for one name are one request; over io_uring, 64 of a processor are handed out at once.
-    await untilWaiting(60);
+    const asking = askAll(200);
+    // Those who ask for one name are one request to the kernel.
+    await untilWaiting(101);
     registry.release(LOWEST);
-    expect(await asking).toEqual(Array.from({ length: 200 }, (_, index) => (index % 2 === 1 ? 5 : 'ENOENT')));
+    expect(await asking).toEqual(answersOf(200));
     expect(await mounting.done).toMatchObject({ status: 0 });
+  });
+
+  test('a thousand wait, half of them are killed, and the kernel forgets what it can: the others get their answer', async () => {
+    registry.hold(LOWEST);
+    const mounting = start('mount', registry.image, place);
+    await expect.poll(isMounted, POLL).toBe(true);
+    let kill = (): void => undefined;
+    const killed = run('python3', ['-c', ASK, place, '500', 'own'], {
+      onStart: (child) => {
+        kill = () => child.kill('SIGKILL');
+      },
+    });
+    await untilWaiting(500);
+    const asking = askAll(500);
+    await untilWaiting(751);
+    kill();
+    expect(await killed).toMatchObject({ status: null, stdout: '' });
+    expect(await run('sh', ['-c', 'echo 2 > /proc/sys/vm/drop_caches'])).toMatchObject({ status: 0 });
+    expect(await read('app/config')).toBe('new');
+    registry.release(LOWEST);
+    expect(await asking).toEqual(answersOf(500));
+    expect(await mounting.done).toMatchObject({ status: 0 });
+  });
+
+  test('a server that is killed frees who waits', async () => {
+    registry.hold(LOWEST);
+    const mounting = start('mount', registry.image, place);
+    await expect.poll(isMounted, POLL).toBe(true);
+    const waiting = read('app/data');
+    await untilWaiting(1);
+    process.kill(server()?.pid ?? 0, 'SIGKILL');
+    expect(await waiting).toMatch(/^(ENOTCONN|ECONNABORTED)$/);
+    expect(await mounting.done).toMatchObject({ status: 1, stdout: '' });
   });
 
   test('TERM ends the command, its mount and those who wait in it', async () => {
