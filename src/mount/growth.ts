@@ -117,6 +117,8 @@ export class Growth {
       this.#mount?.failWaiting();
       return;
     }
+    // What waited when the last layer came is answered already.
+    if (this.#state === 'whole') return;
     this.#watch();
     if (this.#state !== 'stuck') return;
     if (VERDICTS.some((code) => isPeelError(this.#failure, code))) {
@@ -136,9 +138,10 @@ export class Growth {
     try {
       for await (const { filesystem, isWhole } of this.#parts.image.views()) {
         this.#mount?.grow(filesystem, isWhole);
-        if (isWhole) this.#become('whole');
+        if (!isWhole) continue;
+        this.#become('whole');
+        this.#stopWatching();
       }
-      this.#stopWatching();
     } catch (error) {
       if (this.#state !== 'whole') {
         this.#failure = error;
