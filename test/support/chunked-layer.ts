@@ -15,7 +15,9 @@ export interface ChunkedLayerOptions {
   /** So many chunks in one gzip member or zstd frame (`innerOffset`); default 1. */
   readonly chunksPerMember?: number;
   /** What becomes of the TOC before it is written; the digests are of what comes out. */
-  readonly change?: (toc: TocJson) => unknown;
+  readonly change?: ((toc: TocJson) => unknown) | undefined;
+  /** What makes a frame; default: the program zstd. */
+  readonly zstd?: (part: Buffer) => Buffer;
   /** Default `current`. */
   readonly footer?: 'current' | 'legacy' | 'external' | 'none' | '40' | '56' | '64';
   /** Written into the footer in place of the right one. */
@@ -70,7 +72,7 @@ export function chunkedLayer(members: readonly Member[], options: ChunkedLayerOp
   members.forEach((member, index) => {
     entries.push(...entriesOf(member, dataOffsets[index] ?? 0, options.chunkSize ?? 65_536, places));
   });
-  const compress = options.format === 'estargz' ? (part: Buffer) => gzipSync(part) : zstd;
+  const compress = options.format === 'estargz' ? (part: Buffer) => gzipSync(part) : (options.zstd ?? zstd);
   const data = compressMembers(body, places, options.chunksPerMember ?? 1, compress);
   const toc: TocJson = { version: 1, entries };
   const json = Buffer.from(JSON.stringify(options.change?.(toc) ?? toc, undefined, '\t'));
@@ -180,8 +182,9 @@ function estargzFooter(kind: ChunkedLayerOptions['footer'], tocOffset: number): 
 }
 
 function zstdChunked(body: Buffer, data: Buffer, json: Buffer, options: ChunkedLayerOptions): ChunkedLayer {
-  const end = zstd(Buffer.alloc(END));
-  const stored = zstd(json);
+  const compress = options.zstd ?? zstd;
+  const end = compress(Buffer.alloc(END));
+  const stored = compress(json);
   const tocOffset = data.length + end.length + 8;
   const footer = zstdFooter(options.footer ?? '64', [
     options.tocOffset ?? tocOffset,

@@ -9,12 +9,11 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';
-import { sha256Hex } from '../support/digests.ts';
-import { contentFrom, type Row, rowsOf } from '../support/listing.ts';
-import { Model, type ModelInode, ModelRefusal } from '../support/model.ts';
+import { contentFrom, rowsOf } from '../support/listing.ts';
 import { randomStack, type Stack } from '../support/random-stack.ts';
 import { readLayer } from '../support/read-layer.ts';
-import { describeStack, shrinkStack } from '../support/shrink-stack.ts';
+import { describeStack } from '../support/shrink-stack.ts';
+import { modelled, type Outcome, report, same } from '../support/stack-outcomes.ts';
 import { writeTar } from '../support/tar-bytes.ts';
 import { storedAndMapped } from '../support/tree-snapshot.ts';
 import { rowsOnDisk, UmociLayout, umociProblem, xattrsBelow } from '../support/umoci.ts';
@@ -25,9 +24,6 @@ const SEEDS = Array.from({ length: COUNT }, (_, index) => FIRST_SEED + index);
 const BATCH = 50;
 /** The slowest that a stack may be on a busy machine of 2 cores; the usual is a tenth. */
 const STACK_MS = 2000;
-
-/** The rows of a stack, or the word for a stack that is refused. */
-type Outcome = readonly Row[] | 'refused';
 
 async function merged(stack: Stack): Promise<Outcome> {
   try {
@@ -47,60 +43,6 @@ async function merged(stack: Stack): Promise<Outcome> {
   }
 }
 
-function modelled(stack: Stack): Outcome {
-  const model = new Model();
-  try {
-    for (const layer of stack) {
-      model.applyLayer(layer);
-    }
-  } catch (error) {
-    if (error instanceof ModelRefusal) {
-      return 'refused';
-    }
-    throw error;
-  }
-  return rowsOfModel(model);
-}
-
-function rowsOfModel({ inodes }: Model): Row[] {
-  const paths = [...inodes.keys()].sort(byComponents);
-  const names = new Map<ModelInode | undefined, string[]>();
-  for (const at of paths) {
-    const inode = inodes.get(at);
-    names.set(inode, [...(names.get(inode) ?? []), at]);
-  }
-  return paths.map((at) => {
-    const inode = inodes.get(at) as ModelInode;
-    const group = inode.type === 'dir' ? [at] : (names.get(inode) ?? []);
-    const subdirectories = paths.filter(
-      (other) => other !== '/' && path.posix.dirname(other) === at && inodes.get(other)?.type === 'dir',
-    );
-    return {
-      path: at,
-      kind: inode.type as Row['kind'],
-      mode: inode.mode,
-      uid: inode.uid,
-      gid: inode.gid,
-      mtime: `${inode.mtimeSec}.${String(inode.mtimeNsec).padStart(9, '0')}`,
-      size: inode.content?.length ?? inode.target?.length ?? 0,
-      content:
-        inode.content === undefined
-          ? (inode.target ?? inode.rdev?.join(':') ?? '')
-          : sha256Hex(inode.content),
-      nlink: inode.type === 'dir' ? 2 + subdirectories.length : group.length,
-      xattrs: [...(inode.xattrs ?? [])].map(([name, value]) => `${name}=${value.toString('hex')}`).sort(),
-      inode: group[0] ?? at,
-      implied: inode.implied,
-    };
-  });
-}
-
-/** Depth first, names in byte order: the order of `rowsOf`. */
-function byComponents(left: string, right: string): number {
-  const [a, b] = [left.replaceAll('/', '\0'), right.replaceAll('/', '\0')];
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
 /** umoci leaves times of directories at "now" in places, and counts and sizes of directories are the disk's. */
 function comparableWithDisk(outcome: Outcome): Outcome {
   return outcome === 'refused'
@@ -110,22 +52,6 @@ function comparableWithDisk(outcome: Outcome): Outcome {
         implied: false,
         ...(row.kind === 'dir' ? { mtime: '', size: 0, nlink: 0 } : {}),
       }));
-}
-
-function same(left: Outcome, right: Outcome): boolean {
-  return JSON.stringify(left) === JSON.stringify(right);
-}
-
-/** Fails with the smallest stack that still differs without being refused by one side only. */
-async function report(seed: number, stack: Stack, compare: (stack: Stack) => Promise<[Outcome, Outcome]>) {
-  const smallest = await shrinkStack(stack, async (candidate) => {
-    const [actual, expected] = await compare(candidate);
-    return (actual === 'refused') === (expected === 'refused') && !same(actual, expected);
-  });
-  const [actual, expected] = await compare(smallest);
-  expect(actual, `seed ${seed} (PEEL_SEED=${seed} PEEL_STACKS=1):\n${describeStack(smallest)}`).toEqual(
-    expected,
-  );
 }
 
 describe('random stacks', () => {
