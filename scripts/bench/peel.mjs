@@ -127,9 +127,14 @@ export async function mountColumns(scratch, image, asked) {
       missing.push(transport);
     }
   }
-  // Where the kernel has FUSE over io_uring on, `native` is that; then the way without stands beside.
-  if (isUringOn() && columns.some(({ name }) => name === 'peel, native')) {
-    columns.splice(1, 0, { name: 'peel, native by /dev/fuse', flags: ['--io-uring', 'off'] });
+  // Where the kernel has FUSE over io_uring on, the default is that; the way without stands beside.
+  const native = columns.find(({ name }) => name === 'peel, native');
+  if (native !== undefined && isUringOn()) {
+    columns.splice(1, 0, {
+      name: 'peel, native by /dev/fuse',
+      flags: [...native.flags, '--io-uring', 'off'],
+    });
+    native.name = 'peel, native by io_uring';
   }
   // A peel from before --transport has the one that it has.
   if (columns.length === 0)
