@@ -26,10 +26,14 @@ import { ImageRecords } from './image/image-records.ts';
 import { openCache } from './image/open-cache.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
+import { findPinned } from './image/pinned-index.ts';
 import { findZtocs } from './image/soci-index.ts';
+import type { CompareIndexes } from './image/toc-source.ts';
 import { upperTrees } from './image/upper-trees.ts';
 import type { Toc } from './layer/toc.ts';
+import type { StoredToc } from './layer/toc-store.ts';
 import { log } from './log.ts';
+import type { Descriptor } from './reference/descriptor.ts';
 import type { ImageConfig, Manifest } from './reference/documents.ts';
 import { formatPlatform, hostPlatform, type Platform, platformRank } from './reference/platform.ts';
 import { parseImageName } from './reference/transport.ts';
@@ -49,6 +53,8 @@ export interface OpenImageOptions {
   readonly cacheLimits?: CacheLimits;
   /** Indexes that images bring are used also where nothing verifies them (FAULTS class D). */
   readonly allowUnverified?: boolean;
+  /** Of a list of indexes that peel made (docs/INDEX-ARTIFACT.md): its layers are read by them (class C). */
+  readonly indexDigest?: Digest | undefined;
   /** Answer from the cache alone. */
   readonly offline?: boolean;
   readonly source: SourceOptions;
@@ -172,6 +178,7 @@ export class Image {
       cache,
       allowUnverified: options.allowUnverified === true,
       findZtocs: (signal) => findZtocs(source, resolved, signal),
+      findPinned: (signal) => findPinned(options.indexDigest, source, cache, signal),
       readDeadlineMs: options.readDeadlineMs,
       onProgress: (progress) => {
         options.onProgress?.(progress);
@@ -191,6 +198,12 @@ export class Image {
 
   get platform(): Platform {
     return this.config.platform;
+  }
+
+  /** Of the manifest. */
+  get manifestDescriptor(): Descriptor {
+    const { digest, bytes, mediaType } = this.manifestDocument;
+    return { mediaType: mediaType ?? this.manifest.mediaType, digest, size: bytes.length };
   }
 
   get cacheDir(): string {
@@ -293,6 +306,16 @@ export class Image {
 
   layerToc(layer: number): Promise<Toc> {
     return this.#opened.toc(layer);
+  }
+
+  /** The TOC as it is stored, with its windows: for another machine. It is closed with the image. */
+  storedLayer(layer: number): Promise<StoredToc> {
+    return this.#opened.storedLayer(layer);
+  }
+
+  /** Reads a layer as a whole and keeps its TOC (class A). `compare` is given what was at hand before. */
+  prove(layer: number, compare: CompareIndexes): Promise<void> {
+    return this.#opened.prove(layer, compare);
   }
 
   /** The TOC where the cache has it: never indexes. */

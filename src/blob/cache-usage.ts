@@ -1,7 +1,8 @@
 /** What lies in the cache, layer by layer, and making it smaller by hand: `peel cache du` and `prune`. */
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import { TOC_FILE, WINDOWS_FILE } from '../layer/toc-store.ts';
+import { TOC_FILE } from '../layer/toc-store.ts';
+import { WINDOWS_FILE } from '../layer/windows-file.ts';
 import type { Digest } from '../units.ts';
 import type { CacheDir } from './cache-dir.ts';
 import {

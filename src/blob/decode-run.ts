@@ -162,5 +162,5 @@ export class DecodeRun implements Run {
 
 /** Bytes of output in front of a span that belong to none. */
 function gapBefore(toc: TocIndex, span: number): number {
-  return toc.own?.gaps[span] ?? 0;
+  return toc.own?.gaps?.[span] ?? 0;
 }

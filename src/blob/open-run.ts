@@ -1,4 +1,5 @@
 /** Where decompression begins for a span: at its checkpoint, with the window that was kept of it. */
+import { isPeelError } from '../errors.ts';
 import { log } from '../log.ts';
 import { createSpanDecoder } from '../native.ts';
 import { ChunkRun } from './chunk-run.ts';
@@ -12,7 +13,7 @@ import { StoredRun } from './stored-run.ts';
 export async function openRun(index: LayerIndex, checkpoint: number): Promise<Run> {
   const { toc } = index;
   if (toc.own?.stored !== undefined) return new StoredRun(index, toc.own.stored, checkpoint);
-  if (toc.own !== undefined) return new ChunkRun(toc, checkpoint);
+  if (toc.own?.gaps !== undefined) return new ChunkRun(toc, checkpoint);
   for (let candidate = checkpoint; ; candidate -= 1) {
     const at = toc.checkpoints[candidate];
     if (at === undefined) throw new RangeError(`no checkpoint ${checkpoint} of ${toc.digest} can be used`);
@@ -26,7 +27,8 @@ export async function openRun(index: LayerIndex, checkpoint: number): Promise<Ru
       });
       return new DecodeRun(toc, at, decoder);
     } catch (error) {
-      if (candidate === 0) throw error;
+      // What a registry answered about the windows is for the reader to know: without them, all before is fetched.
+      if (candidate === 0 || (isPeelError(error) && error.code !== 'ERR_CACHE')) throw error;
       log().warn(
         { err: error, layer: toc.digest, checkpoint: candidate },
         'a checkpoint cannot be used: decompression begins before it',

@@ -115,9 +115,9 @@ export class SpanFetcher {
       const passed = { first: run.nextSpan, last: next - 1 };
       const uses = passed.first <= passed.last ? await cache?.lastUses(passed.first, passed.last) : undefined;
       const isKept = (span: number): boolean => span < next && (uses?.[span - passed.first] ?? 0) !== 0;
-      const isOwn = index.toc.own !== undefined;
+      const isOfChunks = index.toc.own?.gaps !== undefined;
       for (let span = passed.first; span <= passed.last; span += 1)
-        if (!isKept(span) && !isOwn) job.adopt(span);
+        if (!isKept(span) && !isOfChunks) job.adopt(span);
 
       const range: CompressedRange = { start: run.fedTo, end: spanOf(index.toc.spans, last).compressedEnd };
       const release = await inflight.acquire(Math.max(1, range.end - range.start), job.signal);
@@ -152,7 +152,7 @@ export class SpanFetcher {
       await index.learn?.(span, sum);
     } else if (!sum.equals(spanOf(index.toc.spans, span).sha256)) {
       // A chunk that lies on the way is another file's: an index can be wrong about that one alone (E133).
-      if (!isWanted && index.toc.own !== undefined) return;
+      if (!isWanted && index.toc.own?.gaps !== undefined) return;
       throw new WrongSpan(span);
     }
     this.stats.fetchedSpans += 1;

@@ -16,6 +16,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   layers: async () => (await import('./commands/layers.ts')).layers,
   manifest: async () => (await import('./commands/manifest.ts')).manifest,
   config: async () => (await import('./commands/config.ts')).config,
+  index: async () => (await import('./commands/index.ts')).index,
   tags: async () => (await import('./commands/tags.ts')).tags,
   cache: async () => (await import('./commands/cache.ts')).cache,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,

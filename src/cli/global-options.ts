@@ -45,6 +45,11 @@ export const GLOBAL_OPTIONS = {
     type: 'boolean',
     summary: 'use indexes that layers bring also where nothing in the image verifies them',
   },
+  'index-digest': {
+    type: 'string',
+    value: 'DIGEST',
+    summary: 'read layers by the index that `peel index` made, which has this digest',
+  },
   verify: {
     type: 'string',
     value: 'strict|progressive',

@@ -75,6 +75,7 @@ const LAZY_BY = {
   estargz: 'chunks (eStargz)',
   'zstd-chunked': 'chunks (zstd:chunked)',
   soci: 'restart points (SOCI)',
+  peel: 'restart points (index of peel)',
 } as const;
 
 /** A guess until the layer is indexed: the first bytes decide, not the media type. */

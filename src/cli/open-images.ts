@@ -1,8 +1,11 @@
 /** Opens images with the settings of the command line, and closes them when the command has ended. */
+import type { CacheDir } from '../blob/cache-dir.ts';
 import type { Image } from '../image.ts';
 import { parsePlatform } from '../reference/platform.ts';
+import { parseImageName } from '../reference/transport.ts';
 import type { RegistryOptions } from '../source/registry/options.ts';
-import type { ImageOptions } from './command.ts';
+import type { ImageSource } from '../source/source.ts';
+import type { Context, ImageOptions } from './command.ts';
 import type { Progress } from './progress.ts';
 import type { Settings } from './settings.ts';
 import { VERSION } from './version.ts';
@@ -22,6 +25,18 @@ export function registryOptionsOf(settings: Settings, env: NodeJS.ProcessEnv): R
     env,
     userAgent: `peel/${VERSION}`,
   };
+}
+
+/** Where an image or artifact comes from, without opening it as an image. The caller closes it. */
+export async function openSourceOf(
+  { settings, env, progress, signal }: Pick<Context, 'settings' | 'env' | 'progress' | 'signal'>,
+  cache: CacheDir,
+  name: string,
+): Promise<ImageSource> {
+  const { archiveTools } = await import('../image/archive-tools.ts');
+  const { openSource } = await import('../source/open-source.ts');
+  const tools = archiveTools(cache, (event) => progress.layerProgress(event));
+  return openSource(parseImageName(name), { registry: registryOptionsOf(settings, env) }, tools, signal);
 }
 
 export class ImageOpener {
@@ -47,6 +62,7 @@ export class ImageOpener {
       cacheDir: settings.cacheDir,
       cacheLimits: { maxSize: settings.cacheMaxSize, minFreeShare: settings.cacheMinFree },
       allowUnverified: settings.allowUnverified,
+      indexDigest: settings.indexDigest,
       offline: settings.offline,
       source: {
         registry: registryOptionsOf(settings, this.#env),

@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { PeelError } from '../errors.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
+import { type Digest, isDigest } from '../units.ts';
 import type { OptionValues } from './arguments.ts';
 import { environmentNameOf, GLOBAL_NAMES, GLOBAL_OPTIONS, type GlobalName } from './global-options.ts';
 import { parsePercent, parseSize } from './size.ts';
@@ -39,6 +40,8 @@ export interface Settings {
   readonly cacheMinFree: number;
   /** Indexes that layers bring are used also where nothing verifies them. */
   readonly allowUnverified: boolean;
+  /** Of the index that layers are read by. */
+  readonly indexDigest: Digest | undefined;
   /** undefined: as the command does by itself. */
   readonly verify: (typeof VERIFY)[number] | undefined;
   readonly offline: boolean;
@@ -86,6 +89,7 @@ export function mergeSettings(flags: OptionValues, env: NodeJS.ProcessEnv, file:
     cacheMaxSize: parseSize(cacheMaxSize.value ?? DEFAULT_CACHE_MAX_SIZE, cacheMaxSize.what),
     cacheMinFree: parsePercent(cacheMinFree.value ?? DEFAULT_CACHE_MIN_FREE, cacheMinFree.what),
     allowUnverified: find('allow-unverified').value === true,
+    indexDigest: digest(find('index-digest')),
     verify: choice(find('verify'), VERIFY, undefined),
     offline: find('offline').value === true,
     format: choice(find('format'), FORMATS, 'table'),
@@ -147,6 +151,12 @@ function parseSwitch(value: string, what: string): boolean {
 function text(found: Found): { value: string | undefined; what: string } {
   if (found.value === '') throw new PeelError('ERR_USAGE', `${found.what}: the value is empty`);
   return { value: typeof found.value === 'string' ? found.value : undefined, what: found.what };
+}
+
+function digest(found: Found): Digest | undefined {
+  const { value, what } = text(found);
+  if (value === undefined || isDigest(value)) return value;
+  throw new PeelError('ERR_USAGE', `${what}: '${value}' is no digest (sha256:...)`);
 }
 
 function list(found: Found): readonly string[] {

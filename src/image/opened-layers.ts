@@ -16,9 +16,10 @@ import type { StoredToc } from '../layer/toc-store.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import type { BlobSource } from '../source/source.ts';
 import type { Digest, UncompressedOffset, UncompressedRange } from '../units.ts';
+import type { LayerIndexes } from './index-artifact.ts';
 import { isMadeByStargz, type OwnIndexClaim, withoutStargzFiles } from './own-index-claim.ts';
 import type { Ztocs } from './soci-index.ts';
-import { TocSource } from './toc-source.ts';
+import { type CompareIndexes, TocSource } from './toc-source.ts';
 
 /** How far the indexing of one layer has come, or what must be read before there are layers. */
 export interface IndexProgress {
@@ -51,6 +52,8 @@ export interface OpenedLayersParts {
   readonly allowUnverified: boolean;
   /** The SOCI index of the image. */
   readonly findZtocs: (signal: AbortSignal) => Promise<Ztocs>;
+  /** The index that the user named by digest. */
+  readonly findPinned: (signal: AbortSignal) => Promise<LayerIndexes>;
   /** For one read, ms; default 60 s, 0 = wait for ever. */
   readonly readDeadlineMs: number | undefined;
   readonly onProgress: ((progress: IndexProgress) => void) | undefined;
@@ -93,6 +96,7 @@ export class OpenedLayers {
       directoryOf: (key) => parts.cache.layerDir(key),
       allowUnverified: parts.allowUnverified,
       findZtocs: () => parts.findZtocs(this.#closing.signal),
+      findPinned: () => parts.findPinned(this.#closing.signal),
       signal,
       onlookerOf: ({ digest }) => jointly(this.#onlookersOf(digest), signal),
       onPass: ({ digest, size }, bytes, isDone) => {
@@ -124,6 +128,16 @@ export class OpenedLayers {
     return this.#shown(layer, (await this.#openToc(layer)).toc);
   }
 
+  /** As it is stored: with what is not shown of it, and with its windows. It is closed with this. */
+  storedLayer(layer: number): Promise<StoredToc> {
+    return this.#openToc(layer);
+  }
+
+  /** Reads a layer as a whole and keeps its TOC (class A). `compare` is given what was at hand before. */
+  prove(layer: number, compare: CompareIndexes): Promise<void> {
+    return this.#source.prove(this.#at(layer), compare);
+  }
+
   /** The TOC where the cache has it: never indexes. */
   async storedToc(layer: number): Promise<Toc | undefined> {
     const at = this.#at(layer);
@@ -150,7 +164,7 @@ export class OpenedLayers {
 
   /** What the manifest says about an index inside a layer. */
   ownIndexOf(layer: number): Promise<OwnIndexClaim | undefined> {
-    return this.#source.claimOf(this.#at(layer).descriptor);
+    return this.#source.claimOf(this.#at(layer));
   }
 
   /** Begins to index a layer, for whoever asks for it later, who is also told of a failure. */

@@ -9,6 +9,8 @@ import { readEstargz } from '../layer/estargz/read-estargz.ts';
 import { type OwnIndexFormat, ownIndexKey, type ReadRange } from '../layer/own-index.ts';
 import { readZtoc } from '../layer/soci/read-ztoc.ts';
 import type { Entry, Toc } from '../layer/toc.ts';
+import type { SealedToc } from '../layer/toc-format.ts';
+import { unpackToc } from '../layer/travelling-toc.ts';
 import { UnusableIndex } from '../layer/unusable-index.ts';
 import { claimOfAnnotations, type ZstdChunkedClaim } from '../layer/zstd-chunked/position.ts';
 import { findZstdChunked, readZstdChunked } from '../layer/zstd-chunked/read-zstd-chunked.ts';
@@ -17,7 +19,7 @@ import { type Digest, isDigest } from '../units.ts';
 
 /**
  * FAULTS section 3: `A` pass over the whole layer, `B` index in the layer, named by the manifest, `C` index beside the
- * image, named by the manifest, `D` index that nothing names.
+ * image, named by the manifest or by the user, `D` index that nothing names.
  */
 export type VerificationClass = 'A' | 'B' | 'C' | 'D';
 
@@ -27,7 +29,15 @@ export interface OwnIndexClaim {
   /** Under which its TOC is kept; undefined where that is known only once it was read. */
   readonly key: Digest | undefined;
   /** undefined where there is none after all. @throws UnusableIndex; errors of `read` pass. */
-  readonly read: (blobs: ReadableBlobs) => Promise<BuiltToc | undefined>;
+  readonly read: (blobs: ReadableBlobs) => Promise<BuiltToc | SealedToc | undefined>;
+}
+
+/** Indexes that lie beside the image, for one of its layers. */
+export interface IndexesBeside {
+  /** Of SOCI. */
+  readonly ztoc?: Descriptor | undefined;
+  /** Made by peel: a packed TOC. */
+  readonly packedToc?: Descriptor | undefined;
 }
 
 /** Bytes that are not verified. */
@@ -46,9 +56,12 @@ const STARGZ_TOC_DIGEST = 'containerd.io/snapshot/stargz/toc.digest';
 /** @throws UnusableIndex where the annotations are malformed. */
 export function ownIndexClaimOf(
   layer: Descriptor,
+  diffID: Digest | undefined,
   allowUnverified: boolean,
-  ztoc?: Descriptor,
+  { ztoc, packedToc }: IndexesBeside = {},
 ): OwnIndexClaim | undefined {
+  // The user named it.
+  if (packedToc !== undefined) return peelClaim(layer, diffID, packedToc);
   const annotations = layer.annotations ?? {};
   const tocDigest = annotations[STARGZ_TOC_DIGEST];
   if (tocDigest !== undefined && !isDigest(tocDigest)) {
@@ -77,12 +90,36 @@ function sociClaim({ digest, size }: Descriptor, ztoc: Descriptor): OwnIndexClai
     format: 'soci',
     key: ownIndexKey('soci', digest, size, ztoc.digest),
     read: async (blobs) => {
-      if (ztoc.size > MAX_STORED_INDEX_BYTES) {
-        throw new UnusableIndex(`a ztoc of ${ztoc.size} bytes, at most ${MAX_STORED_INDEX_BYTES} are read`);
-      }
+      refuseLarger(ztoc);
       return readZtoc(await blobs.whole(ztoc), { digest, size, ztocDigest: ztoc.digest });
     },
   };
+}
+
+function peelClaim(
+  { digest, size }: Descriptor,
+  diffID: Digest | undefined,
+  packedToc: Descriptor,
+): OwnIndexClaim {
+  return {
+    verificationClass: 'C',
+    format: 'peel',
+    key: ownIndexKey('peel', digest, size, packedToc.digest),
+    read: async (blobs) => {
+      refuseLarger(packedToc);
+      return unpackToc(await blobs.whole(packedToc), {
+        digest,
+        size,
+        diffID,
+        packedDigest: packedToc.digest,
+      });
+    },
+  };
+}
+
+function refuseLarger({ size }: Descriptor): void {
+  if (size <= MAX_STORED_INDEX_BYTES) return;
+  throw new UnusableIndex(`an index of ${size} bytes, at most ${MAX_STORED_INDEX_BYTES} are read`);
 }
 
 function withoutWindows(toc: Toc | undefined): BuiltToc | undefined {

@@ -22,7 +22,8 @@ import { log } from '../log.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import type { BlobSource } from '../source/source.ts';
 import { type CompressedRange, compressed, type Digest } from '../units.ts';
-import { type OwnIndexClaim, ownIndexClaimOf } from './own-index-claim.ts';
+import type { LayerIndexes } from './index-artifact.ts';
+import { type OwnIndexClaim, ownIndexClaimOf, type VerificationClass } from './own-index-claim.ts';
 import type { Ztocs } from './soci-index.ts';
 
 /** Own indexes that are fetched at once: each is a request or two of some KiB. */
@@ -37,6 +38,8 @@ export interface TocSourceParts {
   readonly allowUnverified: boolean;
   /** The SOCI index of the image. */
   readonly findZtocs: () => Promise<Ztocs>;
+  /** The index that the user named by digest. */
+  readonly findPinned: () => Promise<LayerIndexes>;
   /** Ends what is under way. */
   readonly signal: AbortSignal;
   /** Whoever looks on while a layer is read as a whole. */
@@ -49,6 +52,15 @@ interface LayerToIndex {
   readonly descriptor: Descriptor;
   readonly diffID: Digest | undefined;
 }
+
+/** An index that was there before the layer was read as a whole. */
+export interface IndexAtHand {
+  readonly verificationClass: VerificationClass;
+  /** Or why there is none to compare. */
+  readonly index: StoredToc | string;
+}
+
+export type CompareIndexes = (atHand: readonly IndexAtHand[], proved: StoredToc) => Promise<void>;
 
 interface Choice {
   readonly key: Digest;
@@ -64,11 +76,14 @@ export class TocSource {
   readonly #requests = new Budget(INDEX_REQUESTS);
   readonly #claims = new Map<Digest, Promise<OwnIndexClaim | undefined>>();
   #ztocs: Promise<Ztocs> | undefined;
+  #pinned: Promise<LayerIndexes> | undefined;
   readonly #choices = new Map<Digest, Promise<Choice>>();
 
   constructor(parts: TocSourceParts) {
     this.#parts = parts;
-    this.#store = new TocStore(parts.directoryOf);
+    this.#store = new TocStore(parts.directoryOf, (digest, size) =>
+      this.#whole({ mediaType: '', digest, size }),
+    );
     // Every layer that waits for its turn listens.
     setMaxListeners(0, parts.signal);
   }
@@ -86,29 +101,64 @@ export class TocSource {
     return this.#store.loadIndex((await this.#choose(layer)).key);
   }
 
+  /**
+   * Reads the layer as a whole, and keeps what that makes of it (class A). `compare` is given each index that was at
+   * hand before, with its class, or why it cannot be used; all are closed after it.
+   */
+  async prove(layer: LayerToIndex, compare: CompareIndexes): Promise<void> {
+    const atHand: IndexAtHand[] = [];
+    const opened: StoredToc[] = [];
+    try {
+      const own = await this.#store.load(layer.descriptor.digest);
+      if (own !== undefined) atHand.push({ verificationClass: 'A', index: own });
+      const claim = await this.claimOf(layer);
+      if (claim !== undefined) atHand.push(await this.#claimed(layer, claim));
+      for (const { index } of atHand) if (typeof index !== 'string') opened.push(index);
+      const proved = await this.#pass(layer);
+      opened.push(proved);
+      await compare(atHand, proved);
+    } finally {
+      for (const stored of opened) await stored.close();
+    }
+  }
+
+  async #claimed(layer: LayerToIndex, claim: OwnIndexClaim): Promise<IndexAtHand> {
+    const { verificationClass, format, key } = claim;
+    // Their spans are not those of the pass.
+    if (format !== 'peel' || key === undefined) return { verificationClass, index: 'of another format' };
+    try {
+      const stored = (await this.#store.load(key)) ?? (await this.#readOwnIndex(layer));
+      return { verificationClass, index: stored ?? 'it is not there' };
+    } catch (error) {
+      if (!isOfIndex(error)) throw error;
+      return { verificationClass, index: (error as Error).message };
+    }
+  }
+
   /** Where the cache has it: never makes a request. */
-  async stored({ descriptor }: LayerToIndex): Promise<Toc | undefined> {
-    const key = await this.#storedKey(descriptor);
+  async stored(layer: LayerToIndex): Promise<Toc | undefined> {
+    const key = await this.#storedKey(layer);
     const stored = key === undefined ? undefined : await this.#store.load(key);
     await stored?.close();
     return stored?.toc;
   }
 
   /** The key of the TOC, where that can be said without a request; else undefined. */
-  async knownKey({ descriptor }: LayerToIndex): Promise<Digest | undefined> {
-    const choice = await this.#choices.get(descriptor.digest)?.catch(() => undefined);
-    return choice?.key ?? this.#storedKey(descriptor);
+  async knownKey(layer: LayerToIndex): Promise<Digest | undefined> {
+    const choice = await this.#choices.get(layer.descriptor.digest)?.catch(() => undefined);
+    return choice?.key ?? this.#storedKey(layer);
   }
 
   /** What the manifest says about an index inside a layer. */
-  claimOf(layer: Descriptor): Promise<OwnIndexClaim | undefined> {
-    const { digest } = layer;
+  claimOf(layer: LayerToIndex): Promise<OwnIndexClaim | undefined> {
+    const { digest } = layer.descriptor;
     // Named twice in a manifest, with other annotations, it is still one layer: the first one counts.
     const known = this.#claims.get(digest);
     if (known !== undefined) return known;
     const claim = this.#readClaim(layer).catch((error: unknown) => {
       this.#claims.delete(digest);
       this.#ztocs = undefined;
+      this.#pinned = undefined;
       throw error;
     });
     this.#claims.set(digest, claim);
@@ -122,20 +172,36 @@ export class TocSource {
     }
   }
 
-  async #readClaim(layer: Descriptor): Promise<OwnIndexClaim | undefined> {
+  async #readClaim({ descriptor, diffID }: LayerToIndex): Promise<OwnIndexClaim | undefined> {
     try {
       this.#ztocs ??= this.#parts.findZtocs();
-      const ztoc = (await this.#ztocs).get(layer.digest);
-      return ownIndexClaimOf(layer, this.#parts.allowUnverified, ztoc);
+      const ztoc = (await this.#ztocs).get(descriptor.digest);
+      this.#pinned ??= this.#findPinned();
+      const packedToc = (await this.#pinned).get(descriptor.digest);
+      return ownIndexClaimOf(descriptor, diffID, this.#parts.allowUnverified, { ztoc, packedToc });
     } catch (error) {
       if (!isOfIndex(error)) throw error;
-      this.#warn(layer, error);
+      this.#warn(descriptor, error);
       return undefined;
     }
   }
 
-  async #storedKey(layer: Descriptor): Promise<Digest | undefined> {
-    const { digest } = layer;
+  /** Said once for the image: each layer lacks it. */
+  async #findPinned(): Promise<LayerIndexes> {
+    try {
+      return await this.#parts.findPinned();
+    } catch (error) {
+      if (!isOfIndex(error)) throw error;
+      const why = error instanceof Error ? error.message : String(error);
+      const { name } = this.#parts;
+      const message = `${name}: the index of --index-digest cannot be used: ${why}; the image is read as if it were not named`;
+      log().warn({ image: name }, message);
+      return new Map();
+    }
+  }
+
+  async #storedKey(layer: LayerToIndex): Promise<Digest | undefined> {
+    const { digest } = layer.descriptor;
     const claim = await this.claimOf(layer);
     if (claim === undefined || (await this.#store.has(digest))) return digest;
     return claim.key !== undefined && (await this.#store.has(claim.key)) ? claim.key : undefined;
@@ -155,11 +221,12 @@ export class TocSource {
     return choice;
   }
 
-  async #makeChoice({ descriptor }: LayerToIndex): Promise<Choice> {
-    const key = await this.#storedKey(descriptor);
+  async #makeChoice(layer: LayerToIndex): Promise<Choice> {
+    const { descriptor } = layer;
+    const key = await this.#storedKey(layer);
     if (key !== undefined) return { key };
     try {
-      const fresh = await this.#readOwnIndex(descriptor);
+      const fresh = await this.#readOwnIndex(layer);
       if (fresh !== undefined) return { key: cacheKeyOf(fresh.toc), fresh };
     } catch (error) {
       if (!isOfIndex(error)) throw error;
@@ -180,7 +247,7 @@ export class TocSource {
   async #make(layer: LayerToIndex, key: Digest): Promise<StoredToc> {
     const { digest } = layer.descriptor;
     if (key === digest) return this.#pass(layer);
-    const again = await this.#readOwnIndex(layer.descriptor);
+    const again = await this.#readOwnIndex(layer);
     if (again !== undefined && cacheKeyOf(again.toc) === key) return again;
     await again?.close();
     throw new PeelError(
@@ -190,16 +257,16 @@ export class TocSource {
     );
   }
 
-  async #readOwnIndex(descriptor: Descriptor): Promise<StoredToc | undefined> {
-    const claim = await this.claimOf(descriptor);
+  async #readOwnIndex(layer: LayerToIndex): Promise<StoredToc | undefined> {
+    const { descriptor } = layer;
+    const claim = await this.claimOf(layer);
     const { signal, openBlob, name } = this.#parts;
     const release = await this.#requests.acquire(1, signal);
     try {
       const blob = openBlob(descriptor);
       const built = await claim?.read({
         layer: (range) => readRange(blob, range, signal),
-        whole: (other) =>
-          readRange(openBlob(other), { start: compressed(0), end: compressed(other.size) }, signal),
+        whole: (other) => this.#whole(other),
       });
       if (built === undefined) return undefined;
       if (claim?.verificationClass === 'D') {
@@ -208,10 +275,18 @@ export class TocSource {
           `layer ${descriptor.digest}: read by an index that nothing verifies, as --allow-unverified says`,
         );
       }
-      return await this.#store.save(built.toc, built.windows);
+      return 'windows' in built
+        ? await this.#store.save(built.toc, built.windows)
+        : await this.#store.saveWithoutWindows(built);
     } finally {
       release();
     }
+  }
+
+  /** All of a small blob of the repository, not verified. */
+  #whole(blob: Descriptor): Promise<Buffer> {
+    const { openBlob, signal } = this.#parts;
+    return readRange(openBlob(blob), { start: compressed(0), end: compressed(blob.size) }, signal);
   }
 
   /** The one pass over a layer, a few layers at a time. */

@@ -10,6 +10,8 @@ export class StoredFormError extends Error {
 }
 
 const LONGEST_NUMBER = 8;
+/** Of anything: each becomes an object many times its stored size. FAULTS section 7: entries of a layer. */
+const MOST_RECORDS = 5_000_000;
 
 export class ByteReader {
   readonly #bytes: Buffer;
@@ -57,6 +59,7 @@ export class ByteReader {
   /** How many records follow, each of at least `smallest` bytes. */
   count(smallest: number): number {
     const count = this.number();
+    if (count > MOST_RECORDS) throw new StoredFormError(`${count} records, at most ${MOST_RECORDS} are read`);
     if (count * smallest > this.left) throw new StoredFormError(`${count} records in ${this.left} bytes`);
     return count;
   }

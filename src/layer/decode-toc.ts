@@ -8,7 +8,7 @@ import type { ByteString, Digest } from '../units.ts';
 import { compressed, uncompressed } from '../units.ts';
 import { ByteReader, StoredFormError } from './byte-reader.ts';
 import { MAX_PATH } from './clean-path.ts';
-import { OWN_INDEX_FORMATS, type OwnIndex, ownIndexKey } from './own-index.ts';
+import { hasGaps, OWN_INDEX_FORMATS, type OwnIndex, ownIndexKey } from './own-index.ts';
 import type { Checkpoint, Entry, Span, SparsePiece, TocIndex } from './toc.ts';
 import {
   COMPRESSIONS,
@@ -115,7 +115,7 @@ type Origin = Pick<OwnIndex, 'format' | 'digest' | 'key'> & { readonly digestsFr
 function ownIndexOf({ digestsFrom, ...origin }: Origin, gaps: number[], sums: Buffer[]): OwnIndex {
   return {
     ...origin,
-    gaps,
+    ...(hasGaps(origin.format) ? { gaps } : {}),
     ...(digestsFrom === undefined ? {} : { stored: { digests: sums, from: digestsFrom } }),
   };
 }
@@ -165,7 +165,7 @@ function decodeSpans(reader: ByteReader, origin: Origin | undefined) {
     const end = start + reader.number();
     checkpoint += reader.number();
     compressedEnd += reader.number();
-    if (origin !== undefined && !hasStoredSums) gaps.push(reader.number());
+    if (origin !== undefined && hasGaps(origin.format)) gaps.push(reader.number());
     const sha256 = sums.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
     // What a span decompresses to is learned then (learned-sums.ts).
     const sum = reader.raw(SHA256_BYTES);

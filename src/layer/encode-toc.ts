@@ -101,7 +101,7 @@ function encodeSpans({ toc, windowDigests }: SealedToc): Buffer {
     writer.number(span.checkpoint - (before?.checkpoint ?? 0));
     writer.number(span.compressedEnd - (before?.compressedEnd ?? 0));
     const stored = toc.own?.stored?.digests[index];
-    if (toc.own !== undefined && stored === undefined) writer.number(toc.own.gaps[index] ?? 0);
+    if (toc.own?.gaps !== undefined) writer.number(toc.own.gaps[index] ?? 0);
     writer.raw(stored ?? span.sha256);
     before = span;
   }

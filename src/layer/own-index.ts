@@ -1,5 +1,5 @@
 /**
- * Indexes that an image brings for its own layers, in place of our pass over the layer. Whatever their format, they
+ * Indexes that an image brings for its own layers, or that somebody made for them with peel (`travelling-toc.ts`), in place of our pass over the layer. Whatever their format, they
  * become a TOC (`toc.ts`), so that nothing above this folder knows more than one kind.
  *
  * The blob itself is not proved then: what is, is the index, by the digest that names it, and each chunk, by the
@@ -11,7 +11,7 @@ import type { CompressedRange, Digest } from '../units.ts';
 import type { TocIndex } from './toc.ts';
 
 /** Stored as its place in this list, from 1 on. Append only. */
-export const OWN_INDEX_FORMATS = ['estargz', 'zstd-chunked', 'soci'] as const;
+export const OWN_INDEX_FORMATS = ['estargz', 'zstd-chunked', 'soci', 'peel'] as const;
 export type OwnIndexFormat = (typeof OWN_INDEX_FORMATS)[number];
 
 /** What a TOC that was made from such an index has besides. */
@@ -22,10 +22,11 @@ export interface OwnIndex {
   /** Names the TOC and its spans in the caches. */
   readonly key: Digest;
   /**
-   * By span: bytes of decompressed output in front of it that belong to no file (tar headers and padding), counted
-   * from the span before or, for the first span of a checkpoint, from the checkpoint.
+   * Where spans are the chunks of files and not the tar, by span: bytes of decompressed output in front of it that
+   * belong to no file (tar headers and padding), counted from the span before or, for the first span of a checkpoint,
+   * from the checkpoint.
    */
-  readonly gaps: readonly number[];
+  readonly gaps?: readonly number[];
   /** Where the index has digests of the spans as they are stored, and none of what they decompress to. */
   readonly stored?: StoredDigests;
 }
@@ -38,6 +39,11 @@ export interface StoredDigests {
   readonly digests: readonly Buffer[];
   /** Where the bytes of the first one begin: behind the gzip header, at which decompression begins. */
   readonly from: number;
+}
+
+/** Formats of which the spans are chunks. */
+export function hasGaps(format: OwnIndexFormat): boolean {
+  return format === 'estargz' || format === 'zstd-chunked';
 }
 
 /** The bytes of a range of the layer's blob, all of them, not verified. */

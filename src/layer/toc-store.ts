@@ -10,7 +10,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, lstat, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { PeelError, systemCodeOf } from '../errors.ts';
+import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
 import { log } from '../log.ts';
 import { openOwnFile, READ_ONLY, readAt, readOwnFile } from '../storage/own-file.ts';
 import { prepareFolder, replaceFile, syncFolder } from '../storage/replace-file.ts';
@@ -22,10 +22,10 @@ import { LearnedSums } from './learned-sums.ts';
 import { cacheKeyOf } from './own-index.ts';
 import type { Toc, TocIndex } from './toc.ts';
 import { type SealedToc, WINDOWS_HEADER_BYTES } from './toc-format.ts';
+import { type FetchWindows, WINDOWS_FILE, WindowsFile } from './windows-file.ts';
 
-/** Names in a layer's folder of the cache. */
+/** Its name in a layer's folder of the cache. */
 export const TOC_FILE = 'toc';
-export const WINDOWS_FILE = 'windows';
 
 /** Five million entries with long names stay below; a larger file is not read to find out what it is. */
 const MAX_TOC_BYTES = 1024 ** 3;
@@ -47,10 +47,12 @@ export interface StoredToc<Part extends TocIndex = Toc> {
 
 export class TocStore {
   readonly #directoryOf: (key: Digest) => string;
+  readonly #fetchWindows: FetchWindows | undefined;
 
-  /** `directoryOf` names a layer's folder in the cache; it need not exist. */
-  constructor(directoryOf: (key: Digest) => string) {
+  /** `directoryOf` names a layer's folder in the cache; it need not exist. `fetchWindows`: of an index that travelled. */
+  constructor(directoryOf: (key: Digest) => string, fetchWindows?: FetchWindows) {
     this.#directoryOf = directoryOf;
+    this.#fetchWindows = fetchWindows;
   }
 
   /** By its key (`cacheKeyOf`). undefined where there is none that can be used; never fails. */
@@ -80,8 +82,8 @@ export class TocStore {
     try {
       const sealed = await loadToc(path.join(folder, TOC_FILE), key, decode);
       if (sealed === undefined) return undefined;
-      const windows = await openWindows(path.join(folder, WINDOWS_FILE), sealed);
-      return new TocOnDisk(sealed, windows, folder, await openSums(sealed, folder));
+      const file = await openWindows(path.join(folder, WINDOWS_FILE), sealed);
+      return await this.#onDisk(sealed, folder, file);
     } catch (error) {
       log().warn(
         { layer: key, reason: reasonOf(error) },
@@ -94,24 +96,48 @@ export class TocStore {
   /** Never fails for reasons of the disk: the windows stay in memory then. */
   async save(toc: Toc, windows: Buffer): Promise<StoredToc> {
     const sealed = sealToc(toc, windows);
+    return (await this.#save(sealed, windows)) ?? new TocInMemory(sealed, windows);
+  }
+
+  /** The same of an index that travelled, whose windows come when they are needed. */
+  async saveWithoutWindows(sealed: SealedToc): Promise<StoredToc> {
+    const stored = await this.#save(sealed, undefined);
+    const folder = this.#directoryOf(cacheKeyOf(sealed.toc));
+    return stored ?? this.#onDisk(sealed, folder, undefined);
+  }
+
+  /** undefined where the disk does not take it. */
+  async #save(sealed: SealedToc, windows: Buffer | undefined): Promise<StoredToc | undefined> {
+    const { toc } = sealed;
     const tocBytes = encodeToc(sealed);
     const folder = this.#directoryOf(cacheKeyOf(toc));
     let file: FileHandle | undefined;
     try {
       await prepareFolder(folder);
-      file = await replaceFile(folder, WINDOWS_FILE, [encodeWindowsHeader(sealed), windows]);
+      if (windows !== undefined) {
+        file = await replaceFile(folder, WINDOWS_FILE, [encodeWindowsHeader(sealed), windows]);
+      }
       const tocFile = await replaceFile(folder, TOC_FILE, [tocBytes]);
       await tocFile.close();
       await syncFolder(folder);
-      return new TocOnDisk(sealed, file, folder, await openSums(sealed, folder));
+      return await this.#onDisk(sealed, folder, file);
     } catch (error) {
       await file?.close();
       log().warn(
         { layer: toc.digest, reason: reasonOf(error) },
         'TOC cannot be stored, the next run indexes the layer again',
       );
-      return new TocInMemory(sealed, windows);
+      return undefined;
     }
+  }
+
+  async #onDisk<Part extends TocIndex>(
+    sealed: SealedToc<Part>,
+    folder: string,
+    file: FileHandle | undefined,
+  ): Promise<StoredToc<Part>> {
+    const windows = new WindowsFile(folder, sealed, file, this.#fetchWindows);
+    return new TocOnDisk(sealed, windows, folder, await openSums(sealed, folder));
   }
 }
 
@@ -131,8 +157,9 @@ async function openSums({ toc }: SealedToc<TocIndex>, folder: string): Promise<L
   return toc.own?.stored === undefined ? undefined : await LearnedSums.open(folder, toc.spans);
 }
 
-/** Only the header is read: listing an image takes no window. */
-async function openWindows(file: string, sealed: SealedToc<TocIndex>): Promise<FileHandle> {
+/** Only the header is read: listing an image takes no window. undefined where they are still to come. */
+async function openWindows(file: string, sealed: SealedToc<TocIndex>): Promise<FileHandle | undefined> {
+  if (sealed.toc.own?.format === 'peel' && !(await isThere(file))) return undefined;
   const { handle, found } = await openOwnFile(file, READ_ONLY);
   try {
     const header = await readAt(handle, 0, WINDOWS_HEADER_BYTES);
@@ -150,15 +177,22 @@ async function openWindows(file: string, sealed: SealedToc<TocIndex>): Promise<F
   }
 }
 
+async function isThere(file: string): Promise<boolean> {
+  return await lstat(file).then(
+    () => true,
+    () => false,
+  );
+}
+
 class TocOnDisk<Part extends TocIndex> implements StoredToc<Part> {
   readonly toc: Part;
   readonly #digests: SealedToc['windowDigests'];
-  readonly #windows: FileHandle;
+  readonly #windows: WindowsFile;
   readonly #folder: string;
   readonly #sums: LearnedSums | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(sealed: SealedToc<Part>, windows: FileHandle, folder: string, sums: LearnedSums | undefined) {
+  constructor(sealed: SealedToc<Part>, windows: WindowsFile, folder: string, sums: LearnedSums | undefined) {
     this.toc = sealed.toc;
     this.#digests = sealed.windowDigests;
     this.#windows = windows;
@@ -181,10 +215,12 @@ class TocOnDisk<Part extends TocIndex> implements StoredToc<Part> {
     }
     let problem: string;
     try {
-      const window = await readAt(this.#windows, WINDOWS_HEADER_BYTES + windowOffset, windowLength);
+      const window = await this.#windows.read(windowOffset, windowLength);
       if (isWhole(window, this.#digests[checkpoint])) return window;
       problem = window.length < windowLength ? 'is cut short' : 'does not have its digest';
     } catch (error) {
+      // What came of fetching them says nothing about the cache.
+      if (isPeelError(error)) throw error;
       problem = `cannot be read (${reasonOf(error)})`;
     }
     await this.#forget();
@@ -197,7 +233,9 @@ class TocOnDisk<Part extends TocIndex> implements StoredToc<Part> {
 
   /** The next process builds the TOC anew. */
   async #forget(): Promise<void> {
-    await rm(path.join(this.#folder, TOC_FILE), { force: true }).catch(() => undefined);
+    for (const name of [TOC_FILE, WINDOWS_FILE]) {
+      await rm(path.join(this.#folder, name), { force: true }).catch(() => undefined);
+    }
   }
 
   close(): Promise<void> {

@@ -18,6 +18,8 @@ export interface Manifest {
   readonly layers: readonly Descriptor[];
   readonly annotations: Readonly<Record<string, string>>;
   readonly artifactType?: string;
+  /** What it says something about, where it is an artifact. */
+  readonly subject?: Descriptor;
 }
 
 export interface HistoryItem {

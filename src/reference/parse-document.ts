@@ -165,6 +165,7 @@ function parseManifest(fields: JsonFields, type: string | undefined): Manifest {
   }
   const config = parseDescriptor(fields.value('config'), 'manifest, config');
   const artifactType = fields.text('artifactType') ?? '';
+  const subject = fields.value('subject');
   return {
     kind: 'manifest',
     mediaType: type ?? (config.mediaType === DOCKER_CONFIG ? DOCKER_MANIFEST : OCI_MANIFEST),
@@ -172,5 +173,8 @@ function parseManifest(fields: JsonFields, type: string | undefined): Manifest {
     layers: layers.map((value, at) => parseDescriptor(value, `manifest, layers[${at}]`)),
     annotations: fields.textMap('annotations'),
     ...(artifactType === '' ? {} : { artifactType }),
+    ...(subject === undefined || subject === null
+      ? {}
+      : { subject: parseDescriptor(subject, 'manifest, subject') }),
   };
 }

@@ -167,6 +167,14 @@ export function withDocumentStore(source: ImageSource, store: DocumentStore, off
       const bytes = await through(descriptor, load);
       return { mediaType: descriptor.mediaType, digest: descriptor.digest, bytes };
     },
+    async fetchNamed(digest: Digest, signal?: AbortSignal): Promise<StoredDocument> {
+      const stored = await store.readDocument(digest);
+      if (stored !== undefined) return { digest, bytes: stored, mediaType: undefined };
+      if (offline || source.fetchNamed === undefined) throw missing(`document ${digest}`);
+      const document = await source.fetchNamed(digest, signal);
+      await store.writeDocument(digest, document.bytes);
+      return document;
+    },
     fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer> {
       return through(descriptor, () => source.fetchBlob(descriptor, maxSize, signal));
     },

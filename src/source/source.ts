@@ -33,6 +33,8 @@ export interface ImageSource {
   resolve(signal?: AbortSignal): Promise<StoredDocument>;
   /** A manifest or index by descriptor: digest and size are checked before it is returned (P1). */
   fetchDocument(descriptor: Descriptor, signal?: AbortSignal): Promise<StoredDocument>;
+  /** A manifest or index of which only the digest is known, checked against it; absent where there are none. */
+  fetchNamed?(digest: Digest, signal?: AbortSignal): Promise<StoredDocument>;
   /** The whole of a small blob (config), digest and size checked, at most `maxSize` bytes. */
   fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer>;
   /** A layer blob, by range. No request is made until it is read. */

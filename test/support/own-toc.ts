@@ -25,7 +25,11 @@ export async function ownTocOf(layer: LayerWithIndex, allowUnverified = false): 
   const { blob, mediaType, annotations } = layer;
   const digest = parseDigest(sha256Digest(blob));
   const requests: CompressedRange[] = [];
-  const claim = ownIndexClaimOf({ mediaType, digest, size: blob.length, annotations }, allowUnverified);
+  const claim = ownIndexClaimOf(
+    { mediaType, digest, size: blob.length, annotations },
+    undefined,
+    allowUnverified,
+  );
   const built = await claim?.read({
     layer: (range) => {
       requests.push(range);

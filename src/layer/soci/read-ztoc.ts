@@ -60,7 +60,6 @@ export function readZtoc(ztoc: Buffer, layer: ZtocLayer): { readonly toc: Toc; r
       format: 'soci',
       digest: layer.ztocDigest,
       key: ownIndexKey('soci', layer.digest, layer.size, layer.ztocDigest),
-      gaps: [],
       stored: { digests, from: digestFrom },
     },
     ...index,

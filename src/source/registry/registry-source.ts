@@ -70,6 +70,10 @@ class RegistrySource implements ImageSource {
     return document;
   }
 
+  fetchNamed(digest: Digest, signal?: AbortSignal): Promise<StoredDocument> {
+    return this.#fetchManifest(digest, digest, MAX_DOCUMENT_SIZE, signal);
+  }
+
   async fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer> {
     const what = `blob ${descriptor.digest} of ${this.name}`;
     refuseLarger(maxSize, descriptor, what);

@@ -1,0 +1,90 @@
+/**
+ * The windows of a TOC, in the file beside it. Those of an index that travelled (`travelling-toc.ts`) may still be
+ * where it came from: they are fetched when the first one is needed, all of them, since listing needs none.
+ */
+import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
+import { PeelError, systemCodeOf } from '../errors.ts';
+import { log } from '../log.ts';
+import { readAt } from '../storage/own-file.ts';
+import { replaceFile } from '../storage/replace-file.ts';
+import type { Digest } from '../units.ts';
+import { encodeWindowsHeader } from './encode-toc.ts';
+import type { TocIndex } from './toc.ts';
+import { type SealedToc, WINDOWS_HEADER_BYTES } from './toc-format.ts';
+import { windowsLength } from './travelling-toc.ts';
+
+export const WINDOWS_FILE = 'windows';
+
+/** Brings a blob that holds packed windows, not verified. */
+export type FetchWindows = (digest: Digest, size: number) => Promise<Buffer>;
+
+export class WindowsFile {
+  readonly #folder: string;
+  readonly #sealed: SealedToc<TocIndex>;
+  readonly #fetch: FetchWindows | undefined;
+  #file: FileHandle | undefined;
+  /** Where they cannot be kept on disk. */
+  #bytes: Buffer | undefined;
+  #coming: Promise<void> | undefined;
+
+  /** `file` undefined: to be fetched. It is closed with this. */
+  constructor(
+    folder: string,
+    sealed: SealedToc<TocIndex>,
+    file: FileHandle | undefined,
+    fetch?: FetchWindows,
+  ) {
+    this.#folder = folder;
+    this.#sealed = sealed;
+    this.#file = file;
+    this.#fetch = fetch;
+  }
+
+  /** Not verified against the sum of the one window. @throws errors of the disk, or of what brings them. */
+  async read(offset: number, length: number): Promise<Buffer> {
+    if (this.#file === undefined && this.#bytes === undefined) {
+      this.#coming ??= this.#bring().finally(() => {
+        // Asked again, it is tried again: the registry may be back.
+        this.#coming = undefined;
+      });
+      await this.#coming;
+    }
+    if (this.#bytes !== undefined) return this.#bytes.subarray(offset, offset + length);
+    if (this.#file === undefined) throw new Error('they were closed');
+    return await readAt(this.#file, WINDOWS_HEADER_BYTES + offset, length);
+  }
+
+  async close(): Promise<void> {
+    await this.#coming?.catch(() => {});
+    await this.#file?.close();
+  }
+
+  async #bring(): Promise<void> {
+    const { toc, windowsDigest } = this.#sealed;
+    const digest = `sha256:${windowsDigest.toString('hex')}` as Digest;
+    const size = windowsLength(toc);
+    if (this.#fetch === undefined) throw new Error('they are not at hand');
+    const windows = await this.#fetch(digest, size);
+    const found = createHash('sha256').update(windows).digest();
+    if (!found.equals(windowsDigest)) {
+      throw new PeelError(
+        'ERR_DIGEST_MISMATCH',
+        `layer ${toc.digest}: the windows of its index are not the ones that the index names: got sha256:${found.toString('hex')}, want ${digest}`,
+        { facts: { layer: toc.digest, digest } },
+      );
+    }
+    try {
+      this.#file = await replaceFile(this.#folder, WINDOWS_FILE, [
+        encodeWindowsHeader(this.#sealed),
+        windows,
+      ]);
+    } catch (error) {
+      log().warn(
+        { layer: toc.digest, reason: systemCodeOf(error) ?? String(error) },
+        'windows cannot be stored',
+      );
+      this.#bytes = windows;
+    }
+  }
+}
