@@ -81,6 +81,18 @@ export function chunkedLayer(members: readonly Member[], options: ChunkedLayerOp
     : zstdChunked(body, data, json, options);
 }
 
+/** JSON has no names that are not UTF-8; and a layer whose root is no directory has no index that is used. */
+export function isSaidByIndex(members: readonly Member[]): boolean {
+  return members.every(
+    ({ name, target = '', type }) =>
+      isUtf8(name) && isUtf8(target) && (type === 'dir' || !/^[./]*$/.test(name)),
+  );
+}
+
+function isUtf8(bytes: string): boolean {
+  return !Buffer.from(bytes, 'latin1').toString('utf8').includes('\ufffd');
+}
+
 function entriesOf(member: Member, at: number, chunkSize: number, places: Place[]): JsonEntry[] {
   const { type, xattrs, rdev, content = Buffer.alloc(0) } = member;
   const text = (bytes: string): string => Buffer.from(bytes, 'latin1').toString('utf8');

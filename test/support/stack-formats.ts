@@ -10,7 +10,7 @@ import { gzipSync } from 'node:zlib';
 import { withoutStargzFiles } from '../../src/image/own-index-claim.ts';
 import { UnusableIndex } from '../../src/layer/unusable-index.ts';
 import { readAll } from '../source/read-archive.ts';
-import { type ChunkedLayer, chunkedLayer, type TocJson } from './chunked-layer.ts';
+import { type ChunkedLayer, chunkedLayer, isSaidByIndex, type TocJson } from './chunked-layer.ts';
 import { sha256Digest } from './digests.ts';
 import { member } from './image-layout.ts';
 import { ownTocOf, spaceOf } from './own-toc.ts';
@@ -111,18 +111,6 @@ async function readByIndex(layer: ChunkedLayer): Promise<ReadLayer | undefined> 
     if (error instanceof UnusableIndex) return undefined;
     throw error;
   }
-}
-
-/** JSON has no names that are not UTF-8; and a layer whose root is no directory has no index that is used. */
-export function isSaidByIndex(members: readonly Member[]): boolean {
-  return members.every(
-    ({ name, target = '', type }) =>
-      isUtf8(name) && isUtf8(target) && (type === 'dir' || !/^[./]*$/.test(name)),
-  );
-}
-
-function isUtf8(bytes: string): boolean {
-  return !Buffer.from(bytes, 'latin1').toString('utf8').includes('\ufffd');
 }
 
 /** Times as containers/storage writes them; the library of eStargz leaves the fraction out (E131). */

@@ -5,15 +5,10 @@
 import { expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';
+import { isSaidByIndex } from '../support/chunked-layer.ts';
 import { contentFrom, rowsOf } from '../support/listing.ts';
 import { randomStack, type Stack } from '../support/random-stack.ts';
-import {
-  asSaidByEstargz,
-  isSaidByIndex,
-  readStack,
-  STACK_FORMATS,
-  type StackFormat,
-} from '../support/stack-formats.ts';
+import { asSaidByEstargz, readStack, STACK_FORMATS, type StackFormat } from '../support/stack-formats.ts';
 import { modelled, type Outcome, report, same } from '../support/stack-outcomes.ts';
 
 const COUNT = Number(process.env['PEEL_STACKS'] ?? 100);
