@@ -1,12 +1,19 @@
 /** `peel index`: makes the indexes of layers ahead of time, ships them to other machines, and checks them. */
 import path from 'node:path';
 import { PeelError } from '../../errors.ts';
-import type { Content, LayerArtifact } from '../../image/index-artifact.ts';
+import {
+  type Content,
+  IMAGE_INDEX_TYPE,
+  imageList,
+  LAYER_INDEX_TYPE,
+  type LayerArtifact,
+} from '../../image/index-artifact.ts';
 import type { Image } from '../../image.ts';
+import { parseImageName } from '../../reference/transport.ts';
 import type { Digest } from '../../units.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { EntryWriter, writeDocument } from '../json-output.ts';
-import { openSourceOf } from '../open-images.ts';
+import { openSourceOf, registryOptionsOf } from '../open-images.ts';
 import { quoteText } from '../quote.ts';
 import { decimalSize } from '../size.ts';
 import { formatTable } from '../table.ts';
@@ -18,10 +25,11 @@ const SHORT_DIGEST = 12;
 export const index = defineCommand({
   name: 'index',
   summary: 'make, ship and check the indexes of layers',
-  usage: ['build IMAGE', 'export IMAGE FILE', 'import FILE|docker://IMAGE', 'verify IMAGE'],
+  usage: ['build IMAGE', 'export IMAGE FILE', 'push IMAGE', 'import FILE|docker://IMAGE', 'verify IMAGE'],
   details: [
     'build: reads each layer once, whole, and keeps its index in the cache (class A); layers that bring an index of their own are left as they are.',
     'export: the same, and writes the indexes to FILE, an OCI archive. It prints the digest of the list of them: give that to others by a way that they trust.',
+    'push: the same, into the repository of the image, which needs credentials that may push. It lies beside the image, which is not changed: each index refers to its layer, the list of them to the image, as signatures do.',
     'import: takes such an archive, or a list of indexes in a registry, into the cache. With --index-digest DIGEST each command then reads the layers by it: at once, class C, trusting whoever named the digest with the content.',
     'verify: reads each layer as a whole and compares the index at hand, ours or the one of --index-digest, with what is in it. Exit status 6 where they differ. In each case the layer is class A after it.',
   ],
@@ -38,9 +46,10 @@ export const index = defineCommand({
     }
     if (action === 'build') return await build(context, image);
     if (action === 'export') return await exportTo(context, image, file ?? '');
+    if (action === 'push') return await push(context, image);
     if (action === 'import') return await importFrom(context, image);
     if (action === 'verify') return await verify(context, image);
-    throw new PeelError('ERR_USAGE', `index: '${action}' is none of build, export, import, verify`);
+    throw new PeelError('ERR_USAGE', `index: '${action}' is none of build, export, push, import, verify`);
   },
 });
 
@@ -120,12 +129,47 @@ async function exportTo(context: IndexContext, name: string, file: string): Prom
   return 0;
 }
 
+async function push(context: IndexContext, name: string): Promise<number> {
+  const { settings, env, signal } = context;
+  const parsed = parseImageName(name);
+  if (parsed.transport !== 'docker') {
+    throw new PeelError('ERR_USAGE', `index push: ${name} is in no registry; export its index to a file`);
+  }
+  if (settings.offline)
+    throw new PeelError('ERR_OFFLINE', `index push ${name}: --offline forbids to ask the registry`);
+  const image = await context.openImage(name);
+  const { Pusher } = await import('../../source/registry/push.ts');
+  const pusher = new Pusher(parsed.reference, registryOptionsOf(settings, env), signal);
+  try {
+    const artifacts: LayerArtifact[] = [];
+    for await (const { artifact } of packed(image)) {
+      if (artifact === undefined) continue;
+      for (const blob of artifact.blobs) await pusher.pushBlob(blob);
+      await pusher.pushManifest(artifact.manifest, artifact.subject.digest, LAYER_INDEX_TYPE);
+      artifacts.push({ ...artifact, blobs: [] });
+    }
+    const list = listOf(image, artifacts);
+    await pusher.pushManifest(list, image.digest, IMAGE_INDEX_TYPE);
+    await writePin(context, list.descriptor.digest);
+  } finally {
+    await pusher.close();
+  }
+  return 0;
+}
+
+function listOf(image: Image, artifacts: readonly Pick<LayerArtifact, 'manifest'>[]): Content {
+  if (artifacts.length > 0) return imageList(image.manifestDescriptor, artifacts);
+  throw new PeelError(
+    'ERR_UNSUPPORTED',
+    `${image.name}: each layer is read by another index, there is none of ours`,
+  );
+}
+
 /** All that is written; returns the list. */
 async function* contentsOf(
   image: Image,
   onList: (list: Content) => void,
 ): AsyncGenerator<Content, Content, undefined> {
-  const { imageList } = await import('../../image/index-artifact.ts');
   const artifacts: Pick<LayerArtifact, 'manifest'>[] = [];
   for await (const { artifact } of packed(image)) {
     if (artifact === undefined) continue;
@@ -133,13 +177,7 @@ async function* contentsOf(
     yield artifact.manifest;
     artifacts.push({ manifest: artifact.manifest });
   }
-  if (artifacts.length === 0) {
-    throw new PeelError(
-      'ERR_UNSUPPORTED',
-      `${image.name}: each layer is read by another index, there is none of ours`,
-    );
-  }
-  const list = imageList(image.manifestDescriptor, artifacts);
+  const list = listOf(image, artifacts);
   onList(list);
   return list;
 }

@@ -1,6 +1,6 @@
 /**
  * The Authorization header for one repository on one registry host. An authorizer belongs to exactly one
- * scheme, host, port, repository and action (pull), so that nothing it knows can reach another.
+ * scheme, host, port, repository and action (pull, or pull and push), so that nothing it knows can reach another.
  *
  *   no challenge yet --401--> credential and token --near its end--> a new token
  *                                  |  401 again: one renewal for all who wait, then the refusal
@@ -20,6 +20,7 @@ import { type Challenge, parseChallenges } from './www-authenticate.ts';
 export interface AuthorizerContext {
   readonly host: HostConfig;
   readonly repository: string;
+  readonly isPushing: boolean;
   readonly finder: CredentialFinder;
   readonly trustedRealms: readonly string[];
   readonly limits: Limits;
@@ -165,6 +166,7 @@ export class Authorizer {
       address: host.address,
       isPlain: this.#context.isPlain(),
       repository,
+      isPushing: this.#context.isPushing,
       trustedRealms: this.#context.trustedRealms,
       found,
       secrets,

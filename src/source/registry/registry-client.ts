@@ -13,7 +13,7 @@ import { type Limits, limitsOf, type RegistryOptions } from './options.ts';
 import { type HostContext, type HostRequest, type Operation, RegistryHost } from './registry-host.ts';
 import { Secrets } from './server-text.ts';
 
-export interface ClientRequest {
+export interface ClientRequest extends Pick<HostRequest, 'method' | 'body'> {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly doing: string;
@@ -23,6 +23,8 @@ export interface ClientRequest {
   readonly isByTag: boolean;
   /** Asked in place of the registry: see HostRequest. */
   readonly foreign?: URL | undefined;
+  /** Asked in place of the path, of the same host: where an upload goes on. */
+  readonly location?: URL | undefined;
   /** Where each host's redirect led before; the client keeps it up to date. */
   readonly locations?: Map<RegistryHost, URL>;
 }
@@ -41,6 +43,7 @@ export class RegistryClient {
   /** A host was seen to send whole blobs where a part was asked for. */
   ignoresRanges = false;
   readonly #reference: RegistryReference;
+  readonly #isPushing: boolean;
   readonly #options: RegistryOptions;
   readonly #limits: Limits;
   /** Until when a mirror is passed over, by the monotonic clock. */
@@ -50,8 +53,10 @@ export class RegistryClient {
   readonly #retired: RegistryHost[] = [];
   #isClosed = false;
 
-  constructor(reference: RegistryReference, options: RegistryOptions) {
+  /** `isPushing`: the registry itself is asked alone, with tokens that allow to push. */
+  constructor(reference: RegistryReference, options: RegistryOptions, isPushing = false) {
     this.#reference = reference;
+    this.#isPushing = isPushing;
     this.#options = options;
     this.#limits = limitsOf(options);
   }
@@ -120,7 +125,10 @@ export class RegistryClient {
   ): Promise<ClientAnswer> {
     let isFirst = true;
     for (;;) {
-      const hostRequest: HostRequest = { ...request, location: request.locations?.get(host) };
+      const hostRequest: HostRequest = {
+        ...request,
+        location: request.location ?? request.locations?.get(host),
+      };
       const got = await host.request(hostRequest, operation, isLast);
       if (request.accepted.includes(got.answer.status)) {
         if (got.foreignURL !== undefined && request.foreign === undefined) {
@@ -150,7 +158,7 @@ export class RegistryClient {
       request.isByTag ? config.mayResolveTags : config.mayPull,
     );
     // What lies elsewhere is asked for once, by the rules of the registry itself.
-    if (request.foreign !== undefined) return able.slice(-1);
+    if (request.foreign !== undefined || this.#isPushing) return able.slice(-1);
     const now = performance.now();
     const isWell = (host: RegistryHost): boolean => (this.#demoted.get(host) ?? 0) <= now;
     // The last one is asked in any case: there is nothing behind it.
@@ -165,6 +173,7 @@ export class RegistryClient {
     const context: HostContext = {
       registry: this.#reference.registry,
       repository: this.#reference.repository,
+      isPushing: this.#isPushing,
       options: this.#options,
       limits: this.#limits,
       counters: this.counters,

@@ -6,7 +6,7 @@ import { log } from '../../log.ts';
 import { Authorizer } from './authorizer.ts';
 import type { CredentialFinder } from './credentials.ts';
 import { Deadline, Tries, untilAborted } from './deadline.ts';
-import { type Counters, Exchanger, type HttpAnswer, type HttpRequest } from './exchange.ts';
+import { type Counters, Exchanger, type HttpAnswer, type HttpRequest, type Method } from './exchange.ts';
 import type { HostConfig } from './host-config.ts';
 import { type Limits, MAX_REDIRECTS, type RegistryOptions } from './options.ts';
 import { probeTLS } from './probe-tls.ts';
@@ -19,6 +19,8 @@ import { TransportFailure } from './transport-failure.ts';
 export interface HostContext {
   readonly registry: string;
   readonly repository: string;
+  /** Tokens are asked for that allow to push. */
+  readonly isPushing: boolean;
   readonly options: RegistryOptions;
   readonly limits: Limits;
   readonly counters: Counters;
@@ -28,6 +30,9 @@ export interface HostContext {
 
 /** What a request is for. */
 export interface HostRequest {
+  /** Default GET. Redirects of what writes are not followed: they are the answer. */
+  readonly method?: Method | undefined;
+  readonly body?: Buffer | undefined;
   /** Below the repository: `manifests/latest`, `blobs/sha256:...`. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -82,6 +87,7 @@ export class RegistryHost {
     this.#authorizer = new Authorizer({
       host: config,
       repository: context.repository,
+      isPushing: context.isPushing,
       finder: context.finder,
       trustedRealms: options.trustedRealms ?? [],
       limits,
@@ -188,6 +194,7 @@ export class RegistryHost {
   async #follow(request: HostRequest, { deadline, signal }: Operation): Promise<SentAnswer> {
     const { secrets } = this.#context;
     let url = request.foreign ?? request.location ?? this.#urlOf(request.path);
+    const method = request.method ?? 'GET';
     let hasLeft = request.foreign !== undefined;
     for (let hops = 0; ; hops += 1) {
       const isForeign = !this.#isOwn(url);
@@ -203,12 +210,12 @@ export class RegistryHost {
         ...(used === undefined ? {} : { authorization: used }),
       };
       const answer = await this.#exchanger.send(
-        { method: 'GET', url, headers },
+        { method, url, headers, ...(request.body === undefined ? {} : { body: request.body }) },
         isUntrusted,
         deadline,
         signal,
       );
-      if (!isRedirect(answer.status)) {
+      if (!isRedirect(answer.status) || (method !== 'GET' && method !== 'HEAD')) {
         return { answer, foreignURL: hasLeft ? url : undefined, used };
       }
       try {

@@ -6,7 +6,7 @@
  *   - the connection is no weaker than the one to the registry, and follows no redirect;
  *   - credentials go there only when it is the registry's own host, lies in the registry's own domain, or is
  *     named by the user (`trustedRealms`); else the token is asked for without any;
- *   - no more than `pull` is ever asked for a repository.
+ *   - no more than `pull` is ever asked for a repository; `pull,push` for the one that is pushed to.
  */
 import { isIP } from 'node:net';
 import { PeelError } from '../../errors.ts';
@@ -30,6 +30,8 @@ export interface TokenContext {
   readonly address: string;
   readonly isPlain: boolean;
   readonly repository: string;
+  /** What is asked for is `pull,push`. */
+  readonly isPushing: boolean;
   readonly trustedRealms: readonly string[];
   readonly found: FoundCredential | undefined;
   readonly secrets: Secrets;
@@ -50,7 +52,7 @@ const TOKEN_TEXT = /^[\x21-\x7e]+$/;
 export async function fetchToken(challenge: Challenge, context: TokenContext): Promise<Token> {
   const realm = realmOf(challenge, context);
   const service = challenge.parameters.get('service');
-  const scope = pullScope(challenge.parameters.get('scope'), context.repository);
+  const scope = scopeOf(challenge.parameters.get('scope'), context);
   const found = isTrustedRealm(realm, context) ? context.found : undefined;
   const withheld = context.found !== undefined && found === undefined;
 
@@ -214,9 +216,14 @@ function domainOf(host: string): string | undefined {
   return labels.length > suffixLength ? labels.slice(-suffixLength - 1).join('.') : undefined;
 }
 
-/** The challenge's scope with no action but `pull` for repositories; the repository's own where there is none. */
-function pullScope(scope: string | undefined, repository: string): string {
-  const own = `repository:${repository}:pull`;
+/** The challenge's scope with no action but those wanted for repositories; the repository's own where there is none. */
+function scopeOf(
+  scope: string | undefined,
+  { repository, isPushing }: Pick<TokenContext, 'repository' | 'isPushing'>,
+): string {
+  const own = `repository:${repository}:${isPushing ? 'pull,push' : 'pull'}`;
+  // Another repository is none of what is pushed to.
+  if (isPushing) return own;
   if (scope === undefined || scope.length > MAX_SCOPE_LENGTH) {
     return own;
   }

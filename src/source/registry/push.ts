@@ -1,0 +1,185 @@
+/**
+ * Pushes artifacts into one repository: distribution-spec "Push" and "Pushing Manifests with Subject".
+ *
+ *   blob      HEAD, there already? else POST ─► PUT ?digest (a failed one is cancelled: DELETE)
+ *   manifest  PUT; without `OCI-Subject` in the answer the registry has no referrers API: the fallback tag
+ *             `sha256-<hex>` of the subject is read, what is new is added, and it is written
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { isPeelError, PeelError } from '../../errors.ts';
+import type { Descriptor } from '../../reference/descriptor.ts';
+import { algorithmOf, hexOf } from '../../reference/digest.ts';
+import { OCI_INDEX } from '../../reference/media-types.ts';
+import type { RegistryReference } from '../../reference/registry-reference.ts';
+import type { Digest } from '../../units.ts';
+import { isRecord } from '../is-record.ts';
+import type { RegistryOptions } from './options.ts';
+import { readBody } from './read-body.ts';
+import { type ClientAnswer, type ClientRequest, RegistryClient } from './registry-client.ts';
+
+const MAX_INDEX_BYTES = 4 * 1024 * 1024;
+/** Others may write the fallback tag at the same time. */
+const TAG_TRIES = 5;
+
+export interface PushedContent {
+  readonly descriptor: Descriptor;
+  readonly bytes: Buffer;
+}
+
+export class Pusher {
+  readonly #client: RegistryClient;
+  readonly #name: string;
+  readonly #signal: AbortSignal | undefined;
+
+  constructor(reference: RegistryReference, options: RegistryOptions, signal?: AbortSignal) {
+    this.#client = new RegistryClient(reference, options, true);
+    this.#name = `${reference.registry}/${reference.repository}`;
+    this.#signal = signal;
+  }
+
+  /** Unless it is there. @throws PeelError */
+  async pushBlob({ descriptor: { digest }, bytes }: PushedContent): Promise<void> {
+    const doing = `push of blob ${digest} to ${this.#name}`;
+    const head = await this.#send({ method: 'HEAD', path: `blobs/${digest}`, accepted: [200, 404], doing });
+    if (head === 200) return;
+    const started = await this.#ask({ method: 'POST', path: 'blobs/uploads/', accepted: [202], doing });
+    const location = locationOf(started, doing);
+    await started.answer.excerpt();
+    const put = new URL(location);
+    put.searchParams.set('digest', digest);
+    try {
+      const headers = { 'content-type': 'application/octet-stream' };
+      const path = 'blobs/uploads/';
+      await this.#send({ method: 'PUT', path, location: put, headers, body: bytes, accepted: [201], doing });
+    } catch (error) {
+      await this.#send({
+        method: 'DELETE',
+        path: 'blobs/uploads/',
+        location,
+        accepted: [204, 202],
+        doing,
+      }).catch(() => {});
+      throw error;
+    }
+  }
+
+  /** With `subject`, found by it afterwards. `artifactType` stands in the list of referrers. @throws PeelError */
+  async pushManifest(
+    { descriptor, bytes }: PushedContent,
+    subject: Digest,
+    artifactType: string,
+  ): Promise<void> {
+    const { digest, mediaType, size } = descriptor;
+    const doing = `push of manifest ${digest} to ${this.#name}`;
+    const headers = { 'content-type': mediaType };
+    const path = `manifests/${digest}`;
+    const put = await this.#ask({ method: 'PUT', path, headers, body: bytes, accepted: [201], doing });
+    await put.answer.excerpt();
+    if (put.answer.header('oci-subject') === subject) return;
+    await this.#addToTag(subject, { mediaType, digest, size, artifactType });
+  }
+
+  close(): Promise<void> {
+    return this.#client.close();
+  }
+
+  /** What others put there stays: it is read, added to, written, and read again. */
+  async #addToTag(subject: Digest, added: Descriptor): Promise<void> {
+    const tag = `${algorithmOf(subject)}-${hexOf(subject)}`;
+    const doing = `referrers of ${subject} (tag ${tag}) of ${this.#name}`;
+    for (let attempt = 0; attempt < TAG_TRIES; attempt += 1) {
+      const { manifests, rest, etag } = await this.#readTag(tag, doing);
+      if (manifests.some((each) => isRecord(each) && each['digest'] === added.digest)) return;
+      const document = { schemaVersion: 2, mediaType: OCI_INDEX, ...rest, manifests: [...manifests, added] };
+      const headers = { 'content-type': OCI_INDEX, ...(etag === undefined ? {} : { 'if-match': etag }) };
+      const body = Buffer.from(JSON.stringify(document));
+      await this.#send({
+        method: 'PUT',
+        path: `manifests/${tag}`,
+        headers,
+        body,
+        accepted: [201, 412],
+        doing,
+      });
+      // Read again in the next turn, which ends it where ours is there.
+      const after = await this.#readTag(tag, doing);
+      if (after.manifests.some((each) => isDeepStrictEqual(each, added))) return;
+    }
+    throw new PeelError(
+      'ERR_REGISTRY_RESPONSE',
+      `${doing}: others wrote it each time, in ${TAG_TRIES} tries`,
+    );
+  }
+
+  async #readTag(
+    tag: string,
+    doing: string,
+  ): Promise<{ manifests: readonly unknown[]; rest: object; etag: string | undefined }> {
+    const operation = this.#client.operation(doing, this.#signal);
+    for (;;) {
+      let got: ClientAnswer;
+      try {
+        const headers = { accept: OCI_INDEX };
+        got = await this.#client.request(
+          { path: `manifests/${tag}`, headers, doing, accepted: [200], isByTag: true },
+          operation,
+        );
+      } catch (error) {
+        if (!isPeelError(error, 'ERR_IMAGE_NOT_FOUND')) throw error;
+        return { manifests: [], rest: {}, etag: undefined };
+      }
+      const bytes = await readBody(this.#client, got, MAX_INDEX_BYTES, doing, operation);
+      if (bytes === undefined) continue;
+      const document = parseIndex(bytes, doing);
+      const { manifests, ...rest } = document;
+      return { manifests, rest, etag: got.answer.header('etag') };
+    }
+  }
+
+  async #send(request: Sending): Promise<number> {
+    const { answer } = await this.#ask(request);
+    await answer.excerpt();
+    return answer.status;
+  }
+
+  #ask(request: Sending): Promise<ClientAnswer> {
+    const operation = this.#client.operation(request.doing, this.#signal);
+    return this.#client.request({ headers: {}, isByTag: false, ...request }, operation);
+  }
+}
+
+type Sending = Omit<ClientRequest, 'headers' | 'isByTag'> & Partial<Pick<ClientRequest, 'headers'>>;
+
+function parseIndex(
+  bytes: Buffer,
+  doing: string,
+): { manifests: readonly unknown[] } & Record<string, unknown> {
+  let document: unknown;
+  try {
+    document = JSON.parse(bytes.toString('utf8'));
+  } catch {
+    // The parser's message quotes what the server sent.
+  }
+  if (isRecord(document) && Array.isArray(document['manifests'])) {
+    return { ...document, manifests: document['manifests'] as readonly unknown[] };
+  }
+  throw new PeelError(
+    'ERR_REGISTRY_RESPONSE',
+    `${doing}: what the tag names is no image index; it is left as it is`,
+  );
+}
+
+/** Relative ones are meant from the request. @throws PeelError */
+function locationOf({ answer, host }: ClientAnswer, doing: string): URL {
+  const text = answer.header('location') ?? '';
+  const isURL = text !== '' && URL.canParse(text, answer.url.href);
+  const url = isURL ? new URL(text, answer.url) : undefined;
+  const isSafe = url !== undefined && (url.protocol === 'https:' || url.protocol === answer.url.protocol);
+  if (isSafe && url.username === '' && url.password === '') return url;
+  answer.close();
+  throw new PeelError(
+    'ERR_REGISTRY_RESPONSE',
+    `${doing}: ${host.config.name} does not say where the upload goes on (no usable Location)`,
+    { facts: { host: host.config.name } },
+  );
+}

@@ -1,0 +1,147 @@
+/** `peel index push`: against a real registry of each kind, and what a scripted one must be asked. */
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { madeBytes } from '../blob/made-toc.ts';
+import { sha256Digest } from '../support/digests.ts';
+import { member } from '../support/image-layout.ts';
+import { hasRegistry, startRegistry } from '../support/registry.ts';
+import { PeelUser } from '../support/run-peel.ts';
+import {
+  type RecordedRequest,
+  type ScriptedServer,
+  startScriptedServer,
+} from '../support/scripted-server.ts';
+import { serveImage } from '../support/served-image.ts';
+import { writeTar } from '../support/tar-bytes.ts';
+
+const INDEX = 'application/vnd.oci.image.index.v1+json';
+const MEMBERS = [
+  member('etc', { type: 'dir' }),
+  member('etc/small', { content: Buffer.from('hello\n') }),
+  member('etc/big', { content: Buffer.from(madeBytes(1_000_000, 9).toString('hex')) }),
+];
+const blob = gzipSync(Buffer.from(writeTar(MEMBERS).bytes));
+
+let maker: PeelUser;
+let user: PeelUser;
+beforeEach(() => {
+  maker = new PeelUser();
+  user = new PeelUser();
+});
+afterEach(() => {
+  maker.close();
+  user.close();
+});
+
+async function out(as: PeelUser, ...args: string[]): Promise<string> {
+  const { status, stdout, stderr } = await as.run(args);
+  expect([status, stderr]).toEqual([0, '']);
+  return stdout.toString('latin1').trim();
+}
+
+describe.skipIf(!hasRegistry())('an index pushed to a registry', () => {
+  test.each(['none', 'htpasswd', 'token'] as const)(
+    'E220: with auth %s, is what the next machine reads by',
+    async (auth) => {
+      const registry = await startRegistry({ auth });
+      try {
+        await registry.pushImage('app', 'latest', [blob]);
+        const image = `${registry.address}/app`;
+        const login = ['--authfile', registry.authfile];
+        const pin = await out(maker, 'index', 'push', ...login, image);
+        // Again: all of it is there, and the tags name it once.
+        expect(await out(maker, 'index', 'push', ...login, image)).toBe(pin);
+        const pinned = [...login, '--index-digest', pin, image];
+        expect(await out(user, 'cat', ...pinned, '/etc/small')).toBe('hello');
+        expect(JSON.parse(await out(user, 'layers', '--format', 'jsonl', ...pinned))).toMatchObject({
+          verificationClass: 'C',
+        });
+        // E218: this registry has no referrers API, so the tag of the layer names the artifact.
+        const tag = sha256Digest(blob).replace(':', '-');
+        expect(await out(user, 'tags', ...login, image)).toContain(tag);
+      } finally {
+        await registry.close();
+      }
+    },
+  );
+});
+
+describe('pushing an index', () => {
+  let server: ScriptedServer;
+  beforeEach(async () => {
+    server = await startScriptedServer();
+    serveImage(server, 'app', [blob]);
+  });
+  afterEach(() => server.close());
+
+  /** Takes what is put; `subject`: with a referrers API. */
+  function takeAll(hasReferrers: boolean): void {
+    server.rule({
+      method: 'POST',
+      path: '/v2/app/blobs/uploads/',
+      reply: { status: 202, headers: { location: '/up/1?state=x' } },
+    });
+    server.rule({ method: 'PUT', path: '/up/1', reply: { status: 201 } });
+    server.rule({
+      method: 'PUT',
+      path: /^\/v2\/app\/manifests\//,
+      reply: (request) => takeManifest(request, hasReferrers),
+    });
+  }
+
+  function takeManifest(
+    { path, body, headers }: RecordedRequest,
+    hasReferrers: boolean,
+  ): { status: number; headers: Record<string, string> } {
+    const { subject } = JSON.parse(body) as { subject?: { digest: string } };
+    const tag = path.replace('/v2/app/manifests/', '');
+    server.addManifest('app', tag, Buffer.from(body), headers['content-type'] ?? '');
+    const isTold = hasReferrers && subject !== undefined;
+    return { status: 201, headers: isTold ? { 'oci-subject': subject.digest } : {} };
+  }
+
+  const writes = (): string[] =>
+    server.requests
+      .filter(({ method }) => !['GET', 'HEAD'].includes(method))
+      .map(({ method, path }) => `${method} ${path}`);
+
+  test('E218: where the registry keeps referrers, no tag is written', async () => {
+    takeAll(true);
+    await out(maker, 'index', 'push', `${server.address}/app`);
+    expect(writes().filter((each) => each.includes('manifests/sha256-'))).toEqual([]);
+    expect(writes().filter((each) => each.startsWith('PUT /v2/app/manifests/sha256:')).length).toBe(2);
+    // The state of the upload stays beside the digest.
+    const put = server.requests.find(({ path }) => path === '/up/1');
+    expect([put?.query.get('state'), put?.query.get('digest')?.startsWith('sha256:')]).toEqual(['x', true]);
+  });
+
+  test('E218: else the tag of the subject gets it added to what others put there', async () => {
+    takeAll(false);
+    const tag = sha256Digest(blob).replace(':', '-');
+    const other = { mediaType: 'application/x', digest: sha256Digest('other'), size: 5, artifactType: 'a/b' };
+    const before = { schemaVersion: 2, mediaType: INDEX, manifests: [other], annotations: { of: 'others' } };
+    server.addManifest('app', tag, Buffer.from(JSON.stringify(before)), INDEX);
+    await out(maker, 'index', 'push', `${server.address}/app`);
+    const put = server.requests.findLast(({ method, path }) => method === 'PUT' && path.endsWith(tag));
+    const written = JSON.parse(put?.body ?? '{}') as typeof before;
+    expect(written.annotations).toEqual({ of: 'others' });
+    expect(written.manifests.map(({ artifactType }) => artifactType)).toEqual([
+      'a/b',
+      'application/vnd.peel.layer-index.v1',
+    ]);
+  });
+
+  test('E220: an upload that is refused is cancelled, and the error names it', async () => {
+    server.rule({
+      method: 'POST',
+      path: '/v2/app/blobs/uploads/',
+      reply: { status: 202, headers: { location: '/up/1' } },
+    });
+    server.rule({ method: 'PUT', path: '/up/1', reply: { status: 400 } });
+    server.rule({ method: 'DELETE', path: '/up/1', reply: { status: 204 } });
+    const { status, stderr } = await maker.run(['index', 'push', `${server.address}/app`]);
+    expect(status).toBe(5);
+    expect(stderr).toMatch(/push of blob sha256:.* answered with status 400/);
+    expect(writes().at(-1)).toBe('DELETE /up/1');
+  });
+});
