@@ -26,7 +26,7 @@ import { ImageRecords } from './image/image-records.ts';
 import { openCache } from './image/open-cache.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
-import { findPinned } from './image/pinned-index.ts';
+import { findPinned, findReferring } from './image/pinned-index.ts';
 import { findZtocs } from './image/soci-index.ts';
 import type { CompareIndexes } from './image/toc-source.ts';
 import { upperTrees } from './image/upper-trees.ts';
@@ -178,6 +178,7 @@ export class Image {
       cache,
       allowUnverified: options.allowUnverified === true,
       findZtocs: (signal) => findZtocs(source, resolved, signal),
+      findReferring: (signal) => findReferring(this.digest, source, signal),
       findPinned: (signal) => findPinned(options.indexDigest, source, cache, signal),
       readDeadlineMs: options.readDeadlineMs,
       onProgress: (progress) => {

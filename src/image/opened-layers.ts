@@ -54,6 +54,8 @@ export interface OpenedLayersParts {
   readonly findZtocs: (signal: AbortSignal) => Promise<Ztocs>;
   /** The index that the user named by digest. */
   readonly findPinned: (signal: AbortSignal) => Promise<LayerIndexes>;
+  /** One that nothing names. */
+  readonly findReferring: (signal: AbortSignal) => Promise<LayerIndexes>;
   /** For one read, ms; default 60 s, 0 = wait for ever. */
   readonly readDeadlineMs: number | undefined;
   readonly onProgress: ((progress: IndexProgress) => void) | undefined;
@@ -97,6 +99,7 @@ export class OpenedLayers {
       allowUnverified: parts.allowUnverified,
       findZtocs: () => parts.findZtocs(this.#closing.signal),
       findPinned: () => parts.findPinned(this.#closing.signal),
+      findReferring: () => parts.findReferring(this.#closing.signal),
       signal,
       onlookerOf: ({ digest }) => jointly(this.#onlookersOf(digest), signal),
       onPass: ({ digest, size }, bytes, isDone) => {

@@ -38,6 +38,8 @@ export interface IndexesBeside {
   readonly ztoc?: Descriptor | undefined;
   /** Made by peel: a packed TOC. */
   readonly packedToc?: Descriptor | undefined;
+  /** The same, which nothing names. */
+  readonly referringToc?: Descriptor | undefined;
 }
 
 /** Bytes that are not verified. */
@@ -58,10 +60,10 @@ export function ownIndexClaimOf(
   layer: Descriptor,
   diffID: Digest | undefined,
   allowUnverified: boolean,
-  { ztoc, packedToc }: IndexesBeside = {},
+  { ztoc, packedToc, referringToc }: IndexesBeside = {},
 ): OwnIndexClaim | undefined {
   // The user named it.
-  if (packedToc !== undefined) return peelClaim(layer, diffID, packedToc);
+  if (packedToc !== undefined) return peelClaim(layer, diffID, packedToc, 'C');
   const annotations = layer.annotations ?? {};
   const tocDigest = annotations[STARGZ_TOC_DIGEST];
   if (tocDigest !== undefined && !isDigest(tocDigest)) {
@@ -71,6 +73,8 @@ export function ownIndexClaimOf(
   if (zstd !== undefined) return zstdChunkedClaim(layer, zstd, tocDigest, allowUnverified);
   if (tocDigest === undefined && ztoc !== undefined) return sociClaim(layer, ztoc);
   if (tocDigest === undefined && !allowUnverified) return undefined;
+  if (tocDigest === undefined && referringToc !== undefined)
+    return peelClaim(layer, diffID, referringToc, 'D');
   const { digest, size } = layer;
   const verificationClass = tocDigest === undefined ? 'D' : 'B';
   const format = layer.mediaType.includes('zstd') ? 'zstd-chunked' : 'estargz';
@@ -100,9 +104,10 @@ function peelClaim(
   { digest, size }: Descriptor,
   diffID: Digest | undefined,
   packedToc: Descriptor,
+  verificationClass: 'C' | 'D',
 ): OwnIndexClaim {
   return {
-    verificationClass: 'C',
+    verificationClass,
     format: 'peel',
     key: ownIndexKey('peel', digest, size, packedToc.digest),
     read: async (blobs) => {

@@ -40,6 +40,8 @@ export interface TocSourceParts {
   readonly findZtocs: () => Promise<Ztocs>;
   /** The index that the user named by digest. */
   readonly findPinned: () => Promise<LayerIndexes>;
+  /** One that nothing names: asked for where `allowUnverified`. */
+  readonly findReferring: () => Promise<LayerIndexes>;
   /** Ends what is under way. */
   readonly signal: AbortSignal;
   /** Whoever looks on while a layer is read as a whole. */
@@ -77,6 +79,7 @@ export class TocSource {
   readonly #claims = new Map<Digest, Promise<OwnIndexClaim | undefined>>();
   #ztocs: Promise<Ztocs> | undefined;
   #pinned: Promise<LayerIndexes> | undefined;
+  #referring: Promise<LayerIndexes> | undefined;
   readonly #choices = new Map<Digest, Promise<Choice>>();
 
   constructor(parts: TocSourceParts) {
@@ -159,6 +162,7 @@ export class TocSource {
       this.#claims.delete(digest);
       this.#ztocs = undefined;
       this.#pinned = undefined;
+      this.#referring = undefined;
       throw error;
     });
     this.#claims.set(digest, claim);
@@ -178,7 +182,13 @@ export class TocSource {
       const ztoc = (await this.#ztocs).get(descriptor.digest);
       this.#pinned ??= this.#findPinned();
       const packedToc = (await this.#pinned).get(descriptor.digest);
-      return ownIndexClaimOf(descriptor, diffID, this.#parts.allowUnverified, { ztoc, packedToc });
+      if (packedToc === undefined && this.#parts.allowUnverified) this.#referring ??= this.#findReferring();
+      const referringToc = (await this.#referring)?.get(descriptor.digest);
+      return ownIndexClaimOf(descriptor, diffID, this.#parts.allowUnverified, {
+        ztoc,
+        packedToc,
+        referringToc,
+      });
     } catch (error) {
       if (!isOfIndex(error)) throw error;
       this.#warn(descriptor, error);
@@ -187,14 +197,22 @@ export class TocSource {
   }
 
   /** Said once for the image: each layer lacks it. */
-  async #findPinned(): Promise<LayerIndexes> {
+  #findPinned(): Promise<LayerIndexes> {
+    return this.#findOrWarn(this.#parts.findPinned(), 'the index of --index-digest');
+  }
+
+  #findReferring(): Promise<LayerIndexes> {
+    return this.#findOrWarn(this.#parts.findReferring(), 'an index that refers to the image');
+  }
+
+  async #findOrWarn(finding: Promise<LayerIndexes>, what: string): Promise<LayerIndexes> {
     try {
-      return await this.#parts.findPinned();
+      return await finding;
     } catch (error) {
       if (!isOfIndex(error)) throw error;
       const why = error instanceof Error ? error.message : String(error);
       const { name } = this.#parts;
-      const message = `${name}: the index of --index-digest cannot be used: ${why}; the image is read as if it were not named`;
+      const message = `${name}: ${what} cannot be used: ${why}; the image is read without`;
       log().warn({ image: name }, message);
       return new Map();
     }

@@ -167,6 +167,9 @@ export function withDocumentStore(source: ImageSource, store: DocumentStore, off
       const bytes = await through(descriptor, load);
       return { mediaType: descriptor.mediaType, digest: descriptor.digest, bytes };
     },
+    async listReferrers(subject: Digest, artifactType: string, signal?: AbortSignal) {
+      return offline ? [] : ((await source.listReferrers?.(subject, artifactType, signal)) ?? []);
+    },
     async fetchNamed(digest: Digest, signal?: AbortSignal): Promise<StoredDocument> {
       const stored = await store.readDocument(digest);
       if (stored !== undefined) return { digest, bytes: stored, mediaType: undefined };

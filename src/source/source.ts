@@ -35,6 +35,8 @@ export interface ImageSource {
   fetchDocument(descriptor: Descriptor, signal?: AbortSignal): Promise<StoredDocument>;
   /** A manifest or index of which only the digest is known, checked against it; absent where there are none. */
   fetchNamed?(digest: Digest, signal?: AbortSignal): Promise<StoredDocument>;
+  /** What refers to a manifest, of one type, verified by nothing; absent where nothing can. */
+  listReferrers?(subject: Digest, artifactType: string, signal?: AbortSignal): Promise<readonly Descriptor[]>;
   /** The whole of a small blob (config), digest and size checked, at most `maxSize` bytes. */
   fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer>;
   /** A layer blob, by range. No request is made until it is read. */

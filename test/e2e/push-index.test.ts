@@ -1,4 +1,5 @@
 /** `peel index push`: against a real registry of each kind, and what a scripted one must be asked. */
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { madeBytes } from '../blob/made-toc.ts';
@@ -56,6 +57,26 @@ describe.skipIf(!hasRegistry())('an index pushed to a registry', () => {
         expect(JSON.parse(await out(user, 'layers', '--format', 'jsonl', ...pinned))).toMatchObject({
           verificationClass: 'C',
         });
+        // P4: nobody named it, so it is only read by where the user says so.
+        const another = [...login, image];
+        const classOf = async (...args: string[]): Promise<unknown> =>
+          (
+            JSON.parse(await out(user, 'layers', '--format', 'jsonl', ...args)) as {
+              verificationClass: string;
+            }
+          ).verificationClass;
+        expect(await classOf(...another)).toBe('A');
+        expect(await classOf('--allow-unverified', ...another)).toBe('D');
+        const { stdout, stderr } = await maker.run([
+          'cat',
+          '--cache-dir',
+          join(maker.work, 'c'),
+          '--allow-unverified',
+          ...another,
+          '/etc/small',
+        ]);
+        expect(stdout.toString()).toBe('hello\n');
+        expect(stderr).toMatch(/by an index that nothing verifies, as --allow-unverified says/);
         // E218: this registry has no referrers API, so the tag of the layer names the artifact.
         const tag = sha256Digest(blob).replace(':', '-');
         expect(await out(user, 'tags', ...login, image)).toContain(tag);
@@ -113,6 +134,42 @@ describe('pushing an index', () => {
     // The state of the upload stays beside the digest.
     const put = server.requests.find(({ path }) => path === '/up/1');
     expect([put?.query.get('state'), put?.query.get('digest')?.startsWith('sha256:')]).toEqual(['x', true]);
+  });
+
+  test('E218: is found by the list of referrers, page after page, filtered here where the registry does not', async () => {
+    takeAll(true);
+    const image = `${server.address}/app`;
+    const pin = await out(maker, 'index', 'push', image);
+    const list =
+      server.requests.findLast(({ method, path: put }) => method === 'PUT' && put.endsWith(pin))?.body ?? '';
+    const { subject } = JSON.parse(list) as { subject: { digest: string } };
+    const other = { mediaType: 'application/x', digest: sha256Digest('other'), size: 5, artifactType: 'a/b' };
+    const ours = {
+      mediaType: INDEX,
+      digest: pin,
+      size: list.length,
+      artifactType: 'application/vnd.peel.image-index.v1',
+    };
+    const at = `/v2/app/referrers/${subject.digest}`;
+    server.rule({
+      path: at,
+      reply: ({ query }) => ({
+        headers: {
+          'content-type': INDEX,
+          ...(query.has('last') ? {} : { link: `<${at}?last=1>; rel="next"` }),
+        },
+        body: JSON.stringify({
+          schemaVersion: 2,
+          mediaType: INDEX,
+          manifests: [query.has('last') ? ours : other],
+        }),
+      }),
+    });
+    const { stdout } = await user.run(['layers', '--format', 'jsonl', '--allow-unverified', image]);
+    expect(JSON.parse(stdout.toString())).toMatchObject({
+      verificationClass: 'D',
+      lazyBy: 'restart points (index of peel)',
+    });
   });
 
   test('E218: else the tag of the subject gets it added to what others put there', async () => {

@@ -12,6 +12,7 @@ import { ForeignLayers } from './foreign-layers.ts';
 import type { RegistryOptions } from './options.ts';
 import { type BlobRequest, measureBlob } from './range-fetch.ts';
 import { readBody } from './read-body.ts';
+import { listReferrers } from './referrers.ts';
 import { RegistryClient } from './registry-client.ts';
 import type { RegistryHost } from './registry-host.ts';
 
@@ -72,6 +73,12 @@ class RegistrySource implements ImageSource {
 
   fetchNamed(digest: Digest, signal?: AbortSignal): Promise<StoredDocument> {
     return this.#fetchManifest(digest, digest, MAX_DOCUMENT_SIZE, signal);
+  }
+
+  listReferrers(subject: Digest, artifactType: string, signal?: AbortSignal): Promise<readonly Descriptor[]> {
+    const fetchTag = async (tag: string): Promise<Buffer> =>
+      (await this.#fetchManifest(tag, undefined, MAX_DOCUMENT_SIZE, signal)).bytes;
+    return listReferrers(this.#client, subject, artifactType, fetchTag, signal);
   }
 
   async fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer> {
