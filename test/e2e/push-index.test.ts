@@ -188,6 +188,14 @@ describe('pushing an index', () => {
     ]);
   });
 
+  test('E218: a tag that somebody else wrote meanwhile is read and written again', async () => {
+    const tag = sha256Digest(blob).replace(':', '-');
+    server.rule({ method: 'PUT', path: `/v2/app/manifests/${tag}`, times: 1, reply: { status: 412 } });
+    takeAll(false);
+    await out(maker, 'index', 'push', `${server.address}/app`);
+    expect(writes().filter((each) => each.endsWith(tag)).length).toBe(2);
+  });
+
   test('E220: an upload that is refused is cancelled, and the error names it', async () => {
     server.rule({
       method: 'POST',
