@@ -102,7 +102,12 @@ Status TarFramer::ReadHeader(const uint8_t* block) {
   if (!TarSizeOf(block, size)) return At(Status::Invalid("tar header: its size is not a number"));
   if (size < 0) return At(Status::Invalid("tar header: negative size " + std::to_string(size)));
   const char type = TarTypeOf(block);
-  if (IsPart(type)) return ReadPartHeader(type, size);
+  if (IsPart(type)) {
+    if (!HasTarNumbers(block)) {
+      return At(Status::Invalid(std::string("tar header: a field of an extension (") + type + ") is not a number"));
+    }
+    return ReadPartHeader(type, size);
+  }
 
   if (++entries_ > limits_.entries) {
     return At(Status::Limit("tar: more than " + std::to_string(limits_.entries) + " members"));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace peel {
 namespace {
@@ -85,6 +86,22 @@ bool ParseTarNumber(const uint8_t* field, size_t length, int64_t& value) {
 
 bool TarSizeOf(const uint8_t* block, int64_t& size) {
   return ParseTarNumber(block + kSizeAt, kSizeLength, size);
+}
+
+bool HasTarNumbers(const uint8_t* block) {
+  struct Field {
+    size_t at;
+    size_t length;
+  };
+  constexpr Field kFields[] = {{100, 8}, {108, 8}, {116, 8}, {136, 12}};
+  constexpr Field kDeviceFields[] = {{329, 8}, {337, 8}};
+  const auto is_number = [block](const Field& field) {
+    int64_t value = 0;
+    return ParseTarNumber(block + field.at, field.length, value);
+  };
+  if (!std::all_of(std::begin(kFields), std::end(kFields), is_number)) return false;
+  const bool has_devices = memcmp(block + kMagicAt, "ustar\0", 6) == 0 || HasGnuMagic(block);
+  return !has_devices || std::all_of(std::begin(kDeviceFields), std::end(kDeviceFields), is_number);
 }
 
 bool NameEndsInSlash(const uint8_t* block) {

@@ -29,6 +29,10 @@ bool ParseTarNumber(const uint8_t* field, size_t length, int64_t& value);
 // The size field. False as above.
 bool TarSizeOf(const uint8_t* block, int64_t& size);
 
+// Whether mode, owners, time and, but for v7, device numbers are numbers. TypeScript says so for members; headers of
+// extensions end here, and Go refuses those as well.
+bool HasTarNumbers(const uint8_t* block);
+
 // Whether the name in the header (with a ustar prefix) ends in a slash.
 bool NameEndsInSlash(const uint8_t* block);
 

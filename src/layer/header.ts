@@ -54,6 +54,7 @@ export function decodeFrame(frame: TarFrame): Entry | Skipped {
   const flag = String.fromCharCode(header[156] ?? 0);
   const flagType = Object.hasOwn(TYPE_OF_FLAG, flag) ? TYPE_OF_FLAG[flag] : undefined;
   if (flagType === undefined) {
+    checkNumbers(header, at);
     return { warning: `skipped the tar member at offset ${at}: its type ${JSON.stringify(flag)} is no file` };
   }
   const format = headerFormat(header);
@@ -208,6 +209,15 @@ function targetOf(frame: TarFrame, type: EntryType, extensions: Extensions): Byt
     throw invalidHeader(at, `a link target of ${target.length} bytes, at most ${MAX_PATH} can be shown`);
   }
   return target;
+}
+
+/** Of a member that nobody reads: Go refuses it by them all the same. */
+function checkNumbers(header: Buffer, at: number): void {
+  field(header, 100, 8, 'mode', at);
+  field(header, 108, 8, 'uid', at);
+  field(header, 116, 8, 'gid', at);
+  field(header, 136, 12, 'mtime', at);
+  if (headerFormat(header) !== 'v7') deviceOf(header, at);
 }
 
 function deviceOf(header: Buffer, at: number): readonly [number, number] {
