@@ -9,8 +9,9 @@ import { isPeelError } from '../../src/errors.ts';
 import type { Entry, EntryType } from '../../src/layer/toc.ts';
 import { sha256Hex } from '../support/digests.ts';
 import { contentOf, tocOfBlob } from '../support/layer-toc.ts';
+import { randomNumbers } from '../support/random-numbers.ts';
 import { useSharedTempDirs } from '../support/temp-dirs.ts';
-import { mutated, randomNumbers, withChecksums } from './mutations.ts';
+import { mutated, withChecksums } from './mutations.ts';
 import { seedsOf } from './seeds.ts';
 
 const COUNT = Number(process.env['PEEL_MUTATED'] ?? 300);
@@ -83,6 +84,8 @@ function shownOfGo({ Name, Link, Type, Mode, Uid, Gid, Size, Sec, Nsec, Dev, Sha
 }
 
 const bytesOf = (base64: string): string => Buffer.from(base64, 'base64').toString('latin1');
+
+if (!hasGo()) process.stderr.write('tars are not compared with Go: there is no go\n');
 
 describe.skipIf(!hasGo())('with Go', () => {
   const makeDir = useSharedTempDirs();

@@ -20,7 +20,8 @@ import { parseJson } from '../../src/reference/parse-json.ts';
 import { parseSaveManifest } from '../../src/source/archive/parse-save-manifest.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';
 import type { Digest } from '../../src/units.ts';
-import { mutated, randomNumbers, withChecksums } from './mutations.ts';
+import { randomNumbers } from '../support/random-numbers.ts';
+import { mutated, withChecksums } from './mutations.ts';
 import { type MutatedSet, type Seed, seedsOf } from './seeds.ts';
 
 const digestOf = (bytes: Uint8Array) =>

@@ -1,16 +1,5 @@
 /** Damage to bytes, from a seed: the same seed gives the same damage for ever. */
 
-/** mulberry32 */
-export function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 const BLOCK = 512;
 const MAX_CHANGES = 4;
 /** What readers of numbers, names and lengths trip over. */

@@ -12,6 +12,7 @@
 import { posix } from 'node:path';
 import { type ByteString, bytesOfText } from '../../src/units.ts';
 import { Model, ModelRefusal } from './model.ts';
+import { randomNumbers } from './random-numbers.ts';
 import type { Member, MemberType } from './tar-bytes.ts';
 
 /** Members of each layer, lowest layer first. */
@@ -24,17 +25,6 @@ export interface RandomStack {
   readonly ordered: Stack;
   /** True for a stack whose last member nobody may accept. */
   readonly isPoisoned: boolean;
-}
-
-/** mulberry32: small, seeded, good enough to choose with. */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 const MAX_LAYERS = 12;

@@ -11,6 +11,7 @@ import { openMappedTree } from '../../src/tree/mapped-tree.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';
 import type { Node, Tree } from '../../src/tree/node.ts';
 import { madeEntry, resealTree, smallTree } from '../support/made-tree.ts';
+import { randomNumbers } from '../support/random-numbers.ts';
 
 const whole = encodeTree(smallTree(), Buffer.alloc(32, 9));
 const INODES = smallTree().inodes;
@@ -87,17 +88,6 @@ async function refusedOrWhole(bytes: Buffer, what: string): Promise<'refused' | 
     throw new Error(`${what}: let through, and then: ${String(error)}`, { cause: error });
   }
   return 'whole';
-}
-
-/** mulberry32. */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 test('the tree itself is let through and walked to its end', async () => {
