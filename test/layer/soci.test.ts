@@ -204,6 +204,30 @@ describe('B4: a hostile ztoc is refused', () => {
     expect(() => read(layer)).toThrow(UnusableIndex);
   });
 
+  test('with spans of a byte each, of a layer that is not compressed, before any of them is made', async () => {
+    const { toc: plain } = await tocOfBlob(TAR);
+    const size = 2 ** 50;
+    const ztoc = ztocOf(plain, TAR, TAR, {
+      change: (parts) => {
+        Object.assign(parts, { algorithm: 2, checkpoints: plainZinfo(1), digests: [sha256Digest(TAR)] });
+        Object.assign(parts, { compressedSize: size, uncompressedSize: size });
+      },
+    });
+    const layer = { digest: sha256Digest(TAR), size, ztocDigest: sha256Digest(ztoc) };
+    expect(() => readZtoc(ztoc, layer)).toThrow(/1 digests for 1125899906842624 spans/);
+  });
+
+  test('whose files all name one large record, when more was read than it has', async () => {
+    const records = [['comment', Buffer.alloc(100_000)]] as const;
+    const layer = await made({
+      change: (parts) => {
+        const [folder] = parts.files;
+        if (folder !== undefined) parts.files = Array.from({ length: 100 }, () => ({ ...folder, records }));
+      },
+    });
+    expect(() => read(layer)).toThrow(/again and again/);
+  });
+
   test('cut anywhere, or with any byte of its tables changed, it is refused or reads as before', async () => {
     const layer = await made({ every: 1000, change: (parts) => void parts.files.splice(2) });
     // Tables and strings; what follows is windows, of which this one has the empty first.

@@ -190,13 +190,22 @@ type Field = { readonly bytes: Buffer } | { readonly part: number };
 /** Parts are made children first and laid out parents first, since offsets point forward. */
 class FlatBuilder {
   readonly #parts: Buffer[] = [];
+  readonly #strings = new Map<string, Field>();
   readonly #links: { readonly part: number; readonly at: number; readonly target: number }[] = [];
 
   text(text: string): Field {
     return this.bytes(Buffer.from(text, 'latin1'));
   }
 
+  /** Strings that are the same are one part, as writers of FlatBuffers may have it. */
   bytes(bytes: Buffer): Field {
+    const text = bytes.toString('latin1');
+    const known = this.#strings.get(text) ?? this.#writeBytes(bytes);
+    this.#strings.set(text, known);
+    return known;
+  }
+
+  #writeBytes(bytes: Buffer): Field {
     const length = Buffer.alloc(4);
     length.writeUInt32LE(bytes.length);
     return { part: this.#push(Buffer.concat([length, bytes, Buffer.alloc(1)])) };

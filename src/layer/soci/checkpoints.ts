@@ -26,6 +26,8 @@ export interface SociSpans {
 export interface ArchiveSizes {
   readonly compressed: number;
   readonly uncompressed: number;
+  /** As many as there are digests: no more are made of what the restart points say. */
+  readonly spans: number;
 }
 
 const WINDOW_BYTES = 32_768;
@@ -45,6 +47,7 @@ interface Point {
 /** @throws UnusableIndex */
 export function gzipSpans(blob: Buffer, sizes: ArchiveSizes): SociSpans {
   const points = readPoints(blob);
+  checkCount(points.length, sizes);
   const checkpoints: Checkpoint[] = [];
   const spans: Span[] = [];
   const windows: Buffer[] = [];
@@ -78,9 +81,10 @@ export function gzipSpans(blob: Buffer, sizes: ArchiveSizes): SociSpans {
 export function plainSpans(blob: Buffer, sizes: ArchiveSizes): SociSpans {
   const size = FlatTable.root(blob).size(1);
   if (sizes.compressed !== sizes.uncompressed || size === 0) throw new UnusableIndex('sizes that cannot be');
+  checkSpan(size, size);
+  checkCount(Math.ceil(sizes.uncompressed / size), sizes);
   const checkpoints: Checkpoint[] = [];
   const spans: Span[] = [];
-  checkSpan(size, size);
   for (let start = 0; start < sizes.uncompressed; start += size) {
     const end = Math.min(start + size, sizes.uncompressed);
     checkpoints.push({
@@ -120,6 +124,10 @@ function readPoints(blob: Buffer): Point[] {
     throw new UnusableIndex('its first restart point is not at the beginning');
   }
   return points;
+}
+
+function checkCount(spans: number, sizes: ArchiveSizes): void {
+  if (spans !== sizes.spans) throw new UnusableIndex(`${sizes.spans} digests for ${spans} spans`);
 }
 
 function checkSpan(length: number, storedLength: number): void {

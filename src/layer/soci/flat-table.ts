@@ -1,20 +1,32 @@
 /**
  * FlatBuffers, as much of them as a SOCI index takes: tables with strings, vectors and numbers, read where they lie.
- * Every offset comes from a stranger and is held against the buffer; a field that is not there has its default.
+ * Every offset comes from a stranger and is held against the buffer; a field that is not there has its default. Offsets
+ * may lead to the same part again and again: what is taken altogether is bounded by the length of the buffer.
  *
  *   table: i32 back to its vtable, fields …     vtable: u16 its size, u16 size of the table, u16 offset of each field
  *   vector, string: u32 length, elements
  */
 import { UnusableIndex } from '../unusable-index.ts';
 
+/** Of the buffer's length. Read once, its parts are less than all of it; writers may share short strings. */
+const MOST_TAKEN = 2;
+
+/** Bytes that may still be taken out of a buffer, by all its tables. */
+interface Allowance {
+  left: number;
+}
+
 export class FlatTable {
   readonly #bytes: Buffer;
+  readonly #allowance: Allowance;
   readonly #at: number;
   readonly #vtable: number;
   readonly #vtableSize: number;
 
-  private constructor(bytes: Buffer, at: number) {
+  private constructor(bytes: Buffer, at: number, allowance: Allowance) {
     this.#bytes = bytes;
+    this.#allowance = allowance;
+    this.#take(4);
     this.#at = at;
     this.#vtable = at - inside(bytes, at, 4).readInt32LE(at);
     this.#vtableSize = inside(bytes, this.#vtable, 4).readUInt16LE(this.#vtable);
@@ -22,7 +34,9 @@ export class FlatTable {
 
   /** The table that the buffer is of. @throws UnusableIndex */
   static root(bytes: Buffer): FlatTable {
-    return new FlatTable(bytes, inside(bytes, 0, 4).readUInt32LE(0));
+    return new FlatTable(bytes, inside(bytes, 0, 4).readUInt32LE(0), {
+      left: MOST_TAKEN * bytes.length,
+    });
   }
 
   /** An integer of 64 bits, 0 to 2^53 - 1. */
@@ -45,13 +59,13 @@ export class FlatTable {
 
   table(field: number): FlatTable | undefined {
     const at = this.#target(field);
-    return at === undefined ? undefined : new FlatTable(this.#bytes, at);
+    return at === undefined ? undefined : new FlatTable(this.#bytes, at, this.#allowance);
   }
 
   /** A vector of bytes, or a string; a view. */
   bytes(field: number): Buffer {
     const at = this.#target(field);
-    return at === undefined ? Buffer.alloc(0) : bytesAt(this.#bytes, at);
+    return at === undefined ? Buffer.alloc(0) : this.#bytesAt(at);
   }
 
   /** A string, one character a byte. */
@@ -60,11 +74,11 @@ export class FlatTable {
   }
 
   *tables(field: number): Generator<FlatTable, void, undefined> {
-    for (const at of this.#elements(field)) yield new FlatTable(this.#bytes, at);
+    for (const at of this.#elements(field)) yield new FlatTable(this.#bytes, at, this.#allowance);
   }
 
   *texts(field: number): Generator<string, void, undefined> {
-    for (const at of this.#elements(field)) yield bytesAt(this.#bytes, at).toString('latin1');
+    for (const at of this.#elements(field)) yield this.#bytesAt(at).toString('latin1');
   }
 
   /** Where the elements of a vector of offsets lie. */
@@ -92,12 +106,18 @@ export class FlatTable {
     inside(this.#bytes, this.#at + offset, length);
     return this.#at + offset;
   }
-}
 
-function bytesAt(bytes: Buffer, at: number): Buffer {
-  const length = inside(bytes, at, 4).readUInt32LE(at);
-  inside(bytes, at + 4, length);
-  return bytes.subarray(at + 4, at + 4 + length);
+  #bytesAt(at: number): Buffer {
+    const length = inside(this.#bytes, at, 4).readUInt32LE(at);
+    inside(this.#bytes, at + 4, length);
+    this.#take(4 + length);
+    return this.#bytes.subarray(at + 4, at + 4 + length);
+  }
+
+  #take(length: number): void {
+    this.#allowance.left -= length;
+    if (this.#allowance.left < 0) throw new UnusableIndex('its parts are referred to again and again');
+  }
 }
 
 function inside(bytes: Buffer, at: number, length: number): Buffer {

@@ -34,28 +34,27 @@ export function readZtoc(ztoc: Buffer, layer: ZtocLayer): { readonly toc: Toc; r
     throw new UnusableIndex(`it has the digest ${found}, the SOCI index says ${layer.ztocDigest}`);
   }
   const root = FlatTable.root(ztoc);
-  const sizes = {
-    compressed: root.size(ZTOC.compressedSize),
-    uncompressed: root.size(ZTOC.uncompressedSize),
-  };
-  if (sizes.compressed !== layer.size) {
-    throw new UnusableIndex(`it is of a layer of ${sizes.compressed} bytes, not of ${layer.size}`);
+  const compressedSize = root.size(ZTOC.compressedSize);
+  const uncompressedSize = root.size(ZTOC.uncompressedSize);
+  if (compressedSize !== layer.size) {
+    throw new UnusableIndex(`it is of a layer of ${compressedSize} bytes, not of ${layer.size}`);
   }
   const compression = root.table(ZTOC.compression);
   const algorithm = compression?.byte(COMPRESSION.algorithm, GZIP);
   if (compression === undefined || (algorithm !== GZIP && algorithm !== UNCOMPRESSED)) {
     throw new UnusableIndex('its compression is unknown');
   }
+  const digests = digestsOf(compression);
+  const sizes = { compressed: compressedSize, uncompressed: uncompressedSize, spans: digests.length };
   const points = compression.bytes(COMPRESSION.checkpoints);
   const { digestFrom, windows, ...index } =
     algorithm === GZIP ? gzipSpans(points, sizes) : plainSpans(points, sizes);
-  const digests = digestsOf(compression, index.spans.length);
   const toc: Toc = {
     digest: layer.digest,
     diffID: undefined,
     compression: algorithm === GZIP ? 'gzip' : 'none',
     compressedSize: layer.size,
-    uncompressedSize: sizes.uncompressed,
+    uncompressedSize,
     own: {
       format: 'soci',
       digest: layer.ztocDigest,
@@ -63,19 +62,17 @@ export function readZtoc(ztoc: Buffer, layer: ZtocLayer): { readonly toc: Toc; r
       stored: { digests, from: digestFrom },
     },
     ...index,
-    entries: entriesOf(root, sizes.uncompressed),
+    entries: entriesOf(root, uncompressedSize),
     warnings: [],
   };
   return { toc, windows };
 }
 
-function digestsOf(compression: FlatTable, count: number): Buffer[] {
-  const digests = [...compression.texts(COMPRESSION.digests)].map((text) => {
+function digestsOf(compression: FlatTable): Buffer[] {
+  return Array.from(compression.texts(COMPRESSION.digests), (text) => {
     if (!isDigest(text) || !text.startsWith('sha256:')) throw new UnusableIndex('a digest that is none');
     return Buffer.from(text.slice('sha256:'.length), 'hex');
   });
-  if (digests.length !== count) throw new UnusableIndex(`${digests.length} digests for ${count} spans`);
-  return digests;
 }
 
 /** In the order of the tar; contents must not overlap, as those of a sparse file, which it has no map of, would. */
