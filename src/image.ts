@@ -368,7 +368,10 @@ export class Image {
 
   /** The tree where the cache has it. */
   #loadTree(): Promise<StoredTree | undefined> {
-    this.#loadedTree ??= this.#loadKnownTree();
+    this.#loadedTree ??= this.#loadKnownTree().catch((error: unknown) => {
+      this.#loadedTree = undefined;
+      throw error;
+    });
     return this.#loadedTree;
   }
 

@@ -7,7 +7,7 @@ import { Image } from '../../src/image.ts';
 import type { Descriptor } from '../../src/reference/descriptor.ts';
 import { parseConfig } from '../../src/reference/parse-config.ts';
 import { parseDocument } from '../../src/reference/parse-document.ts';
-import type { BlobSource, ImageSource } from '../../src/source/source.ts';
+import type { BlobSource, ImageSource, StoredDocument } from '../../src/source/source.ts';
 import { sha256Digest } from './digests.ts';
 
 const LAYER = 'application/vnd.oci.image.layer.v1.tar';
@@ -24,6 +24,11 @@ interface HeldBlob {
   isReleased: boolean;
 }
 
+interface HeldIndex {
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly indexDocument?: StoredDocument;
+}
+
 export class HeldSource implements ImageSource {
   readonly name = 'oci:held';
   readonly stats = { requests: 0, bytesFetched: 0 };
@@ -35,7 +40,7 @@ export class HeldSource implements ImageSource {
   readonly #diffIDs: readonly string[] | undefined;
 
   readonly resolve = notAsked;
-  readonly fetchDocument = notAsked;
+  fetchDocument: ImageSource['fetchDocument'] = notAsked;
   readonly fetchBlob = notAsked;
   readonly measureBlob = notAsked;
 
@@ -100,8 +105,8 @@ export class HeldSource implements ImageSource {
     return Promise.resolve();
   }
 
-  /** The image of these layers. */
-  async open(cacheDir: string): Promise<Image> {
+  /** The image of these layers; with `annotations` in its manifest, listed by `indexDocument`. */
+  async open(cacheDir: string, { annotations = {}, indexDocument }: HeldIndex = {}): Promise<Image> {
     const layers = this.#blobs.map(({ bytes }) => ({
       mediaType: LAYER,
       digest: sha256Digest(bytes),
@@ -124,6 +129,7 @@ export class HeldSource implements ImageSource {
           size: configBytes.length,
         },
         layers,
+        annotations,
       }),
     );
     const manifest = parseDocument(bytes);
@@ -131,7 +137,8 @@ export class HeldSource implements ImageSource {
     const resolved = {
       manifest,
       manifestDocument: { mediaType: manifest.mediaType, digest: sha256Digest(bytes), bytes },
-      indexDigest: undefined,
+      indexDigest: indexDocument?.digest,
+      ...(indexDocument === undefined ? {} : { indexDocument }),
       config: parseConfig(configBytes),
       configBytes,
     };
