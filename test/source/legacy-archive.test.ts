@@ -202,6 +202,16 @@ describe('an archive of docker save 1.0 to 1.9', () => {
     expect(await refusal([...images, tagged(chain[0])])).toBe('ERR_LIMIT_EXCEEDED');
     expect(await refusal(images)).toBe('ERR_LIMIT_EXCEEDED');
   });
+
+  test('is refused where its layers say more about themselves than a manifest may hold (B3)', async () => {
+    const chain = Array.from({ length: 6 }, (_, at) => at.toString(16).padStart(64, '0'));
+    const images = chain.map((name, at) => ({
+      name: `${name}/json`,
+      body: JSON.stringify({ id: name, parent: chain[at + 1], comment: 'x'.repeat(1_000_000) }),
+    }));
+    // Without the layers themselves, which are read after that.
+    expect(await refusal([...images, tagged(chain[0])])).toBe('ERR_LIMIT_EXCEEDED');
+  });
 });
 
 describe.skipIf(imagesDir() === undefined)('real archives of docker save 1.9 and older', () => {

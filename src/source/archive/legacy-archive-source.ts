@@ -144,6 +144,7 @@ export class LegacyArchiveSource implements ImageSource {
   async #readChain(newest: string): Promise<Level[]> {
     const chain: Level[] = [];
     const seen = new Set<string>();
+    let length = 0;
     for (let id = newest; id !== ''; ) {
       if (seen.has(id)) {
         throw new PeelError('ERR_DOCUMENT_INVALID', `${this.name}: layer ${id} is its own ancestor`);
@@ -154,6 +155,13 @@ export class LegacyArchiveSource implements ImageSource {
       seen.add(id);
       const level = await this.#readLevel(id);
       chain.push(level);
+      length += level.text.length;
+      if (length > MAX_DOCUMENT_SIZE) {
+        throw new PeelError(
+          'ERR_LIMIT_EXCEEDED',
+          `${this.name} says more than ${MAX_DOCUMENT_SIZE} bytes about its layers`,
+        );
+      }
       id = level.parent;
     }
     return chain;
