@@ -4,7 +4,8 @@
  * target make the index unusable.
  */
 import { type ByteString, bytesOfText, type Digest, isDigest } from '../../units.ts';
-import { cleanPath, lengthProblem, MAX_PATH } from '../clean-path.ts';
+import { MAX_PATH } from '../clean-path.ts';
+import { checkRoot, indexedPath, MAX_UINT32, permissionsOf, typeNamed } from '../index-entry.ts';
 import { xattrNameProblem, xattrSizeProblem } from '../pax.ts';
 import type { EntryType } from '../toc.ts';
 import { UnusableIndex } from '../unusable-index.ts';
@@ -52,18 +53,6 @@ export interface FurtherChunk {
   readonly chunk: Chunk;
 }
 
-const TYPE_OF: Readonly<Record<string, EntryType>> = {
-  reg: 'file',
-  dir: 'dir',
-  symlink: 'symlink',
-  hardlink: 'hardlink',
-  char: 'char',
-  block: 'block',
-  fifo: 'fifo',
-};
-
-const PERMISSION_BITS = 0o7777;
-const MAX_UINT32 = 2 ** 32 - 1;
 /** Go's encoder writes it for bytes that are no UTF-8: the name is lost. */
 const REPLACEMENT = '\ufffd';
 /** A character that UTF-8 has no bytes for, alone. */
@@ -77,18 +66,16 @@ export function parseChunkEntry(value: unknown): ChunkEntry | FurtherChunk {
     const name = fields.text('name');
     return { type, path: name === '' ? undefined : pathOf(name), chunk: chunkOf(fields) };
   }
-  const entryType = Object.hasOwn(TYPE_OF, type) ? TYPE_OF[type] : undefined;
-  if (entryType === undefined)
-    throw new UnusableIndex(`an entry of the unknown type ${JSON.stringify(type)}`);
+  const entryType = typeNamed(type);
   const path = pathOf(fields.text('name'));
-  if (path === '' && entryType !== 'dir') throw new UnusableIndex(`the root of the image as a ${entryType}`);
+  checkRoot(path, entryType);
   const mtime = parseGoTime(fields.text('modtime'));
   if (mtime === undefined) throw fields.unusable('modtime', 'is no time');
   const target = targetOf(fields, entryType);
   return {
     path,
     type: entryType,
-    mode: modeOf(fields),
+    mode: permissionsOf(fields.number('mode')),
     uid: fields.number('uid', MAX_UINT32 - 1),
     gid: fields.number('gid', MAX_UINT32 - 1),
     size: entryType === 'file' ? fields.number('size') : entryType === 'symlink' ? (target?.length ?? 0) : 0,
@@ -119,16 +106,8 @@ function chunkOf(fields: Fields): Chunk {
   };
 }
 
-/** With the bits of the type, as Go's tar headers may have them. */
-function modeOf(fields: Fields): number {
-  return fields.number('mode') % (PERMISSION_BITS + 1);
-}
-
 function pathOf(name: string): ByteString {
-  const path = cleanPath(bytesOfName(name));
-  const problem = lengthProblem(path);
-  if (problem !== undefined) throw new UnusableIndex(problem);
-  return path;
+  return indexedPath(bytesOfName(name));
 }
 
 function targetOf(fields: Fields, type: EntryType): ByteString | undefined {

@@ -4,6 +4,7 @@
  */
 import type { Compression } from '../../native.ts';
 import { type Digest, uncompressed } from '../../units.ts';
+import { MAX_INDEX_ENTRIES } from '../index-entry.ts';
 import type { OwnIndexFormat } from '../own-index.ts';
 import { ownIndexKey } from '../own-index.ts';
 import type { Entry, Span, SparsePiece, Toc } from '../toc.ts';
@@ -13,7 +14,6 @@ import { jsonEntries } from './json-entries.ts';
 import { MAX_CHUNK_BYTES, placeChunks, type StoredChunk } from './place-chunks.ts';
 
 /** FAULTS section 7. */
-const MAX_ENTRIES = 5_000_000;
 const MAX_REGIONS = 65_536;
 
 export interface ChunkedLayer {
@@ -72,7 +72,7 @@ function* entriesWithChunks(json: Buffer): Generator<[ChunkEntry, Chunk[]]> {
   let current: [ChunkEntry, Chunk[]] | undefined;
   for (const value of jsonEntries(json)) {
     count += 1;
-    if (count > MAX_ENTRIES) throw new UnusableIndex(`more than ${MAX_ENTRIES} entries`);
+    if (count > MAX_INDEX_ENTRIES) throw new UnusableIndex(`more than ${MAX_INDEX_ENTRIES} entries`);
     const parsed = parseChunkEntry(value);
     if (parsed.type !== 'chunk') {
       if (current !== undefined) yield current;

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { type Digest, isDigest } from '../../units.ts';
+import { MAX_INDEX_ENTRIES } from '../index-entry.ts';
 import { ownIndexKey } from '../own-index.ts';
 import type { Entry, Toc } from '../toc.ts';
 import { UnusableIndex } from '../unusable-index.ts';
@@ -16,8 +17,6 @@ const ZTOC = { compressedSize: 2, uncompressedSize: 3, toc: 4, compression: 5 } 
 const COMPRESSION = { algorithm: 0, digests: 2, checkpoints: 3 } as const;
 const GZIP = 1;
 const UNCOMPRESSED = 2;
-/** FAULTS section 7. */
-const MAX_ENTRIES = 5_000_000;
 
 export interface ZtocLayer {
   readonly digest: Digest;
@@ -88,7 +87,7 @@ function entriesOf(root: FlatTable, uncompressedSize: number): Entry[] {
     }
     end = entry.type === 'file' ? dataOffset + entry.size : dataOffset;
     entries.push(entry);
-    if (entries.length > MAX_ENTRIES) throw new UnusableIndex(`more than ${MAX_ENTRIES} entries`);
+    if (entries.length > MAX_INDEX_ENTRIES) throw new UnusableIndex(`more than ${MAX_INDEX_ENTRIES} entries`);
   }
   return entries;
 }

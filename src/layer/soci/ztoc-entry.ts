@@ -1,7 +1,8 @@
 /** One file of a ztoc: fields in the order of ztoc.fbs, names as they stand in the tar. */
 import { type ByteString, uncompressed } from '../../units.ts';
 import { parseGoTime } from '../chunks/go-time.ts';
-import { cleanPath, lengthProblem, MAX_PATH } from '../clean-path.ts';
+import { MAX_PATH } from '../clean-path.ts';
+import { checkRoot, indexedPath, MAX_UINT32, permissionsOf, typeNamed } from '../index-entry.ts';
 import { xattrNameProblem, xattrSizeProblem } from '../pax.ts';
 import type { Entry, EntryType } from '../toc.ts';
 import { UnusableIndex } from '../unusable-index.ts';
@@ -22,30 +23,14 @@ const FIELD = {
   records: 13,
 } as const;
 
-const TYPE_OF: Readonly<Record<string, EntryType>> = {
-  reg: 'file',
-  dir: 'dir',
-  symlink: 'symlink',
-  hardlink: 'hardlink',
-  char: 'char',
-  block: 'block',
-  fifo: 'fifo',
-};
-
-const PERMISSION_BITS = 0o7777;
-const MAX_UINT32 = 2 ** 32 - 1;
 /** Records of PAX; the first versions of SOCI wrote the names of attributes alone. */
 const XATTR_RECORD = /^(?:SCHILY\.xattr\.|(?=(?:user|security|system|trusted)\.))(?<name>.*)$/s;
 
 /** `dataOffset` is also that of entries without content: where it would begin. @throws UnusableIndex */
 export function ztocEntry(table: FlatTable): { readonly entry: Entry; readonly dataOffset: number } {
-  const kind = table.text(FIELD.type);
-  const type = Object.hasOwn(TYPE_OF, kind) ? TYPE_OF[kind] : undefined;
-  if (type === undefined) throw new UnusableIndex(`a file of the unknown type ${JSON.stringify(kind)}`);
-  const path = cleanPath(withoutNul(table.text(FIELD.name)));
-  const problem = lengthProblem(path);
-  if (problem !== undefined) throw new UnusableIndex(problem);
-  if (path === '' && type !== 'dir') throw new UnusableIndex(`the root of the image as a ${type}`);
+  const type = typeNamed(table.text(FIELD.type));
+  const path = indexedPath(withoutNul(table.text(FIELD.name)));
+  checkRoot(path, type);
   const mtime = parseGoTime(table.text(FIELD.time));
   if (mtime === undefined) throw new UnusableIndex(`the time of ${JSON.stringify(path)} is none`);
   const target = targetOf(table, type);
@@ -56,7 +41,7 @@ export function ztocEntry(table: FlatTable): { readonly entry: Entry; readonly d
   const entry: Entry = {
     path,
     type,
-    mode: table.size(FIELD.mode) % (PERMISSION_BITS + 1),
+    mode: permissionsOf(table.size(FIELD.mode)),
     uid,
     gid,
     size: type === 'file' ? table.size(FIELD.size) : type === 'symlink' ? (target?.length ?? 0) : 0,
