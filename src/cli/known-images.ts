@@ -47,7 +47,7 @@ export function knownImages(
         size,
         isIndexed: found.some(({ tocBytes }) => tocBytes > 0),
         cachedBytes: found.reduce(
-          (sum, usage) => sum + usage.tocBytes + usage.windowBytes + usage.spanBytes,
+          (sum, usage) => sum + usage.tocBytes + usage.windowBytes + usage.spanBytes + usage.backingBytes,
           0,
         ),
         sharedWith: others.map(({ name }) => name),
