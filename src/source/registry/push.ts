@@ -5,7 +5,6 @@
  *   manifest  PUT; without `OCI-Subject` in the answer the registry has no referrers API: the fallback tag
  *             `sha256-<hex>` of the subject is read, what is new is added, and it is written
  */
-import { isDeepStrictEqual } from 'node:util';
 import { isPeelError, PeelError } from '../../errors.ts';
 import type { Descriptor } from '../../reference/descriptor.ts';
 import { algorithmOf, hexOf } from '../../reference/digest.ts';
@@ -87,9 +86,10 @@ export class Pusher {
   async #addToTag(subject: Digest, added: Descriptor): Promise<void> {
     const tag = `${algorithmOf(subject)}-${hexOf(subject)}`;
     const doing = `referrers of ${subject} (tag ${tag}) of ${this.#name}`;
-    for (let attempt = 0; attempt < TAG_TRIES; attempt += 1) {
+    for (let attempt = 0; ; attempt += 1) {
       const { manifests, rest, etag } = await this.#readTag(tag, doing);
       if (manifests.some((each) => isRecord(each) && each['digest'] === added.digest)) return;
+      if (attempt === TAG_TRIES) break;
       const document = { schemaVersion: 2, mediaType: OCI_INDEX, ...rest, manifests: [...manifests, added] };
       const headers = { 'content-type': OCI_INDEX, ...(etag === undefined ? {} : { 'if-match': etag }) };
       const body = Buffer.from(JSON.stringify(document));
@@ -102,8 +102,6 @@ export class Pusher {
         doing,
       });
       // Read again in the next turn, which ends it where ours is there.
-      const after = await this.#readTag(tag, doing);
-      if (after.manifests.some((each) => isDeepStrictEqual(each, added))) return;
     }
     throw new PeelError(
       'ERR_REGISTRY_RESPONSE',
