@@ -58,8 +58,8 @@ interface LayerToIndex {
 /** An index that was there before the layer was read as a whole. */
 export interface IndexAtHand {
   readonly verificationClass: VerificationClass;
-  /** Or why there is none to compare. */
-  readonly index: StoredToc | string;
+  /** Or what is wrong with it. undefined: of another format, which has no spans of ours to compare. */
+  readonly index: StoredToc | string | undefined;
 }
 
 export type CompareIndexes = (atHand: readonly IndexAtHand[], proved: StoredToc) => Promise<void>;
@@ -116,7 +116,7 @@ export class TocSource {
       if (own !== undefined) atHand.push({ verificationClass: 'A', index: own });
       const claim = await this.claimOf(layer);
       if (claim !== undefined) atHand.push(await this.#claimed(layer, claim));
-      for (const { index } of atHand) if (typeof index !== 'string') opened.push(index);
+      for (const { index } of atHand) if (typeof index === 'object') opened.push(index);
       const proved = await this.#pass(layer);
       opened.push(proved);
       await compare(atHand, proved);
@@ -128,7 +128,7 @@ export class TocSource {
   async #claimed(layer: LayerToIndex, claim: OwnIndexClaim): Promise<IndexAtHand> {
     const { verificationClass, format, key } = claim;
     // Their spans are not those of the pass.
-    if (format !== 'peel' || key === undefined) return { verificationClass, index: 'of another format' };
+    if (format !== 'peel' || key === undefined) return { verificationClass, index: undefined };
     try {
       const stored = (await this.#store.load(key)) ?? (await this.#readOwnIndex(layer));
       return { verificationClass, index: stored ?? 'it is not there' };
