@@ -15,10 +15,13 @@ import { withDeadline } from './deadline.ts';
 import { countUnreachable, operationsOf } from './fuse-native-operations.ts';
 import { descriptorOf, safeSource } from './mount-device.ts';
 import { mountAt } from './mount-table.ts';
-import type { MountedTransport, Transport, TransportOptions } from './transport.ts';
+import {
+  DEFAULT_READ_TIMEOUT_MS,
+  type MountedTransport,
+  type Transport,
+  type TransportOptions,
+} from './transport.ts';
 import { unmountPath } from './unmount.ts';
-
-const DEFAULT_READ_TIMEOUT_MS = 60_000;
 
 /** An image never changes, so what the kernel once knows it may keep: one year, in seconds. */
 const KEEP_SECONDS = 365 * 24 * 60 * 60;

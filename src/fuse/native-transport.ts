@@ -25,10 +25,15 @@ import { type MountEntry, mountAt, readMountTable } from './mount-table.ts';
 import { Passthrough } from './passthrough.ts';
 import { whyNoPassthrough } from './preflight.ts';
 import { setReadAhead } from './read-ahead.ts';
-import type { EarlyOptions, GrowingMount, Transport, TransportOptions } from './transport.ts';
+import {
+  DEFAULT_READ_TIMEOUT_MS,
+  type EarlyOptions,
+  type GrowingMount,
+  type Transport,
+  type TransportOptions,
+} from './transport.ts';
 import { unmountPath } from './unmount.ts';
 
-const DEFAULT_READ_TIMEOUT_MS = 60_000;
 const DEFAULT_WATCHDOG_MS = 90_000;
 /** The deadline of a read is kept here; the native side ends a read so long after it, should nothing run here. */
 const PARKED_GRACE_MS = 2000;

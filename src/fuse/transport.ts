@@ -4,6 +4,8 @@
  */
 import type { FileSystem } from '../filesystem/filesystem.ts';
 
+export const DEFAULT_READ_TIMEOUT_MS = 60_000;
+
 export interface TransportOptions {
   /** What `mount` and `df` show as the source. Anything outside a safe alphabet is replaced. */
   readonly source: string;

@@ -12,7 +12,12 @@
  */
 import { isPeelError, PeelError } from '../errors.ts';
 import type { FileSystem } from '../filesystem/filesystem.ts';
-import type { GrowingMount, Transport, TransportOptions } from '../fuse/transport.ts';
+import {
+  DEFAULT_READ_TIMEOUT_MS,
+  type GrowingMount,
+  type Transport,
+  type TransportOptions,
+} from '../fuse/transport.ts';
 import { log } from '../log.ts';
 
 /** An image that is not known as a whole yet. */
@@ -52,8 +57,6 @@ const VERDICTS = [
 ] as const;
 /** How exactly the deadline is kept. */
 const MAX_TICK_MS = 500;
-/** As transports have it for reads. */
-const DEFAULT_READ_TIMEOUT_MS = 60_000;
 
 /**
  * Mounts what is known of an image, and reads the rest. `onState` is called at each change, until `Growth.end`.
