@@ -177,7 +177,7 @@ export class Image {
       openBlob: (descriptor) => source.openBlob(descriptor),
       cache,
       allowUnverified: options.allowUnverified === true,
-      findZtocs: (signal) => findZtocs(source, resolved, signal),
+      findZtocs: (signal) => findZtocs(source, resolved, options.allowUnverified === true, signal),
       findReferring: (signal) => findReferring(this.digest, source, signal),
       findPinned: (signal) => findPinned(options.indexDigest, source, cache, signal),
       readDeadlineMs: options.readDeadlineMs,

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { StoredDigests } from '../layer/own-index.ts';
+import { beginsAsTar, dataStarts } from '../layer/soci/first-span.ts';
 import { createSpanDecoder } from '../native.ts';
 import { type CompressedOffset, compressed } from '../units.ts';
 import { BadSpan, type DecodedSpan, DecodeRun, type LayerIndex, type Run } from './decode-run.ts';
@@ -57,8 +58,7 @@ export class StoredRun implements Run {
   async #complete(): Promise<DecodedSpan> {
     const span = this.#nextSpan;
     const bytes = Buffer.concat(this.#gathered);
-    const digestFrom = span === 0 ? this.#stored.from - this.#startOf(0) : 0;
-    const sum = createHash('sha256').update(bytes.subarray(digestFrom)).digest();
+    const sum = createHash('sha256').update(bytes).digest();
     if (this.#stored.digests[span]?.equals(sum) !== true) {
       throw new BadSpan(span, 'its stored bytes do not have the sha256 that the index names');
     }
@@ -71,12 +71,24 @@ export class StoredRun implements Run {
 
   async #decode(span: number, bytes: Buffer): Promise<DecodedSpan> {
     const { toc } = this.#index;
+    if (span > 0 || toc.compression !== 'gzip') return this.#decodeFrom(span, bytes);
+    for (const start of dataStarts(bytes, this.#startOf(0))) {
+      const decoded = await this.#decodeFrom(span, bytes.subarray(start)).catch((error: unknown) => {
+        if (error instanceof BadSpan) return undefined;
+        throw error;
+      });
+      if (decoded !== undefined && beginsAsTar(decoded.bytes)) return decoded;
+    }
+    throw new BadSpan(span, 'its stored bytes do not decompress to the beginning of a tar');
+  }
+
+  async #decodeFrom(span: number, bytes: Buffer): Promise<DecodedSpan> {
+    const { toc } = this.#index;
     const at = toc.checkpoints[span];
     if (at === undefined) throw new RangeError(`no checkpoint ${span} of ${toc.digest}`);
     const window = at.windowLength > 0 ? await this.#index.readWindow(span) : undefined;
     const decoder = createSpanDecoder({
       compression: toc.compression,
-      atHeader: span === 0,
       bits: at.bits,
       ...(window === undefined ? {} : { window }),
     });

@@ -16,6 +16,7 @@ import { claimOfAnnotations, type ZstdChunkedClaim } from '../layer/zstd-chunked
 import { findZstdChunked, readZstdChunked } from '../layer/zstd-chunked/read-zstd-chunked.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import { type Digest, isDigest } from '../units.ts';
+import type { Ztoc } from './soci-index.ts';
 
 /**
  * FAULTS section 3: `A` pass over the whole layer, `B` index in the layer, named by the manifest, `C` index beside the
@@ -35,7 +36,7 @@ export interface OwnIndexClaim {
 /** Indexes that lie beside the image, for one of its layers. */
 export interface IndexesBeside {
   /** Of SOCI. */
-  readonly ztoc?: Descriptor | undefined;
+  readonly ztoc?: Ztoc | undefined;
   /** Made by peel: a packed TOC. */
   readonly packedToc?: Descriptor | undefined;
   /** The same, which nothing names. */
@@ -71,10 +72,11 @@ export function ownIndexClaimOf(
   }
   const zstd = claimOfAnnotations(annotations);
   if (zstd !== undefined) return zstdChunkedClaim(layer, zstd, tocDigest, allowUnverified);
-  if (tocDigest === undefined && ztoc !== undefined) return sociClaim(layer, ztoc);
+  if (tocDigest === undefined && ztoc?.verificationClass === 'C') return sociClaim(layer, ztoc);
   if (tocDigest === undefined && !allowUnverified) return undefined;
   if (tocDigest === undefined && referringToc !== undefined)
     return peelClaim(layer, diffID, referringToc, 'D');
+  if (tocDigest === undefined && ztoc !== undefined) return sociClaim(layer, ztoc);
   const { digest, size } = layer;
   const verificationClass = tocDigest === undefined ? 'D' : 'B';
   const format = layer.mediaType.includes('zstd') ? 'zstd-chunked' : 'estargz';
@@ -88,14 +90,14 @@ export function ownIndexClaimOf(
   };
 }
 
-function sociClaim({ digest, size }: Descriptor, ztoc: Descriptor): OwnIndexClaim {
+function sociClaim({ digest, size }: Descriptor, { blob, verificationClass }: Ztoc): OwnIndexClaim {
   return {
-    verificationClass: 'C',
+    verificationClass,
     format: 'soci',
-    key: ownIndexKey('soci', digest, size, ztoc.digest),
+    key: ownIndexKey('soci', digest, size, blob.digest),
     read: async (blobs) => {
-      refuseLarger(ztoc);
-      return readZtoc(await blobs.whole(ztoc), { digest, size, ztocDigest: ztoc.digest });
+      refuseLarger(blob);
+      return readZtoc(await blobs.whole(blob), { digest, size, ztocDigest: blob.digest });
     },
   };
 }

@@ -178,7 +178,7 @@ export class TocSource {
 
   async #readClaim({ descriptor, diffID }: LayerToIndex): Promise<OwnIndexClaim | undefined> {
     try {
-      this.#ztocs ??= this.#parts.findZtocs();
+      this.#ztocs ??= this.#findZtocs();
       const ztoc = (await this.#ztocs).get(descriptor.digest);
       this.#pinned ??= this.#findPinned();
       const packedToc = (await this.#pinned).get(descriptor.digest);
@@ -201,11 +201,18 @@ export class TocSource {
     return this.#findOrWarn(this.#parts.findPinned(), 'the index of --index-digest');
   }
 
+  #findZtocs(): Promise<Ztocs> {
+    return this.#findOrWarn(this.#parts.findZtocs(), 'its SOCI index');
+  }
+
   #findReferring(): Promise<LayerIndexes> {
     return this.#findOrWarn(this.#parts.findReferring(), 'an index that refers to the image');
   }
 
-  async #findOrWarn(finding: Promise<LayerIndexes>, what: string): Promise<LayerIndexes> {
+  async #findOrWarn<Index>(
+    finding: Promise<ReadonlyMap<Digest, Index>>,
+    what: string,
+  ): Promise<ReadonlyMap<Digest, Index>> {
     try {
       return await finding;
     } catch (error) {

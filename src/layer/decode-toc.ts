@@ -110,14 +110,19 @@ function decodeIdentity(reader: ByteReader) {
   };
 }
 
-type Origin = Pick<OwnIndex, 'format' | 'digest' | 'key'> & { readonly digestsFrom: number | undefined };
+type Origin = Pick<OwnIndex, 'format' | 'digest' | 'key'>;
 
-function ownIndexOf({ digestsFrom, ...origin }: Origin, gaps: number[], sums: Buffer[]): OwnIndex {
+function ownIndexOf(origin: Origin, gaps: number[], sums: Buffer[]): OwnIndex {
   return {
     ...origin,
     ...(hasGaps(origin.format) ? { gaps } : {}),
-    ...(digestsFrom === undefined ? {} : { stored: { digests: sums, from: digestsFrom } }),
+    ...(hasStoredSums(origin) ? { stored: { digests: sums } } : {}),
   };
+}
+
+/** The sums in it are of the spans as they are stored. */
+function hasStoredSums(origin: Origin | undefined): boolean {
+  return origin?.format === 'soci';
 }
 
 /** Which index of the image it was made from; undefined for one of the pass. */
@@ -127,8 +132,7 @@ function decodeOrigin(reader: ByteReader, layer: Digest, size: number): Origin |
   const format = OWN_INDEX_FORMATS[number - 1];
   if (format === undefined) throw new StoredFormError('an unknown format of index');
   const digest = reader.text() as string as Digest;
-  const digestsFrom = format === 'soci' ? reader.number() : undefined;
-  return { format, digest, key: ownIndexKey(format, layer, size, digest), digestsFrom };
+  return { format, digest, key: ownIndexKey(format, layer, size, digest) };
 }
 
 function decodeSpans(reader: ByteReader, origin: Origin | undefined) {
@@ -154,7 +158,7 @@ function decodeSpans(reader: ByteReader, origin: Origin | undefined) {
   const spanList: Span[] = [];
   const gaps: number[] = [];
   const storedSums: Buffer[] = [];
-  const hasStoredSums = origin?.digestsFrom !== undefined;
+  const isStored = hasStoredSums(origin);
   const count = reader.count(SMALLEST_SPAN);
   // One allocation for all sums: views into the file would keep the whole of it in memory.
   const sums = Buffer.alloc(count * SHA256_BYTES);
@@ -169,7 +173,7 @@ function decodeSpans(reader: ByteReader, origin: Origin | undefined) {
     const sha256 = sums.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
     // What a span decompresses to is learned then (learned-sums.ts).
     const sum = reader.raw(SHA256_BYTES);
-    if (hasStoredSums) storedSums.push(Buffer.from(sum));
+    if (isStored) storedSums.push(Buffer.from(sum));
     else sha256.set(sum);
     spanList.push({
       start: uncompressed(start),

@@ -74,7 +74,6 @@ function encodeIdentity({ toc, windowsDigest }: SealedToc): Buffer {
   writer.raw(windowsDigest);
   writer.byte(toc.own === undefined ? 0 : 1 + OWN_INDEX_FORMATS.indexOf(toc.own.format));
   if (toc.own !== undefined) writer.text(toc.own.digest as string as ByteString);
-  if (toc.own?.stored !== undefined) writer.number(toc.own.stored.from);
   writer.number(toc.warnings.length);
   for (const warning of toc.warnings) writer.bytes(Buffer.from(warning, 'utf8'));
   return writer.written();

@@ -37,8 +37,6 @@ export interface OwnIndex {
  */
 export interface StoredDigests {
   readonly digests: readonly Buffer[];
-  /** Where the bytes of the first one begin: behind the gzip header, at which decompression begins. */
-  readonly from: number;
 }
 
 /** Formats of which the spans are chunks. */

@@ -5,7 +5,7 @@
 import type { Compression } from '../native.ts';
 import type { EntryType, Toc, TocIndex } from './toc.ts';
 
-export const TOC_VERSION = 2;
+export const TOC_VERSION = 3;
 
 /** 8 bytes each, at the start of either file. */
 export const TOC_MAGIC = 'PEELTOC\0';

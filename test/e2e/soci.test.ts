@@ -38,8 +38,8 @@ interface Pushed {
 }
 
 interface PushOptions extends ZtocOptions {
-  /** What the manifest says the digest of the SOCI index is. */
-  readonly named?: string;
+  /** What the manifest says the digest of the SOCI index is; `undefined` for version 1, which refers to the image. */
+  readonly named?: string | undefined;
 }
 
 /** An image of one layer; the SOCI index stands in the image index, and its digest in the manifest. */
@@ -54,7 +54,8 @@ async function push(options: PushOptions = {}): Promise<Pushed> {
     mediaType: 'application/octet-stream',
     annotations: { 'com.amazon.soci.image-layer-digest': layer.digest },
   };
-  const sociType = 'application/vnd.amazon.soci.index.v2+json';
+  const isVersion1 = 'named' in options && options.named === undefined;
+  const sociType = `application/vnd.amazon.soci.index.v${isVersion1 ? 1 : 2}+json`;
   const soci = json({
     schemaVersion: 2,
     mediaType: MANIFEST,
@@ -68,7 +69,9 @@ async function push(options: PushOptions = {}): Promise<Pushed> {
     mediaType: MANIFEST,
     config: { ...server.addBlob('app', json(config)), mediaType: 'application/vnd.oci.image.config.v1+json' },
     layers: [layer],
-    annotations: { 'com.amazon.soci.index-digest': options.named ?? sha256Digest(soci) },
+    ...(isVersion1
+      ? {}
+      : { annotations: { 'com.amazon.soci.index-digest': options.named ?? sha256Digest(soci) } }),
   });
   const listed = [manifest, soci].map((bytes, index) => {
     server.addManifest('app', `part-${index}`, bytes, MANIFEST);
@@ -80,8 +83,13 @@ async function push(options: PushOptions = {}): Promise<Pushed> {
     };
     return index === 0 ? descriptor : { ...descriptor, artifactType: sociType };
   });
-  const top = json({ schemaVersion: 2, mediaType: INDEX, manifests: listed });
-  server.addManifest('app', 'latest', top, INDEX);
+  const listOf = (manifests: readonly object[]): Buffer =>
+    json({ schemaVersion: 2, mediaType: INDEX, manifests });
+  server.addManifest('app', 'latest', listOf(isVersion1 ? listed.slice(0, 1) : listed), INDEX);
+  // No referrers API: the tag that stands in for it.
+  if (isVersion1) {
+    server.addManifest('app', sha256Digest(manifest).replace(':', '-'), listOf(listed.slice(1)), INDEX);
+  }
   return { image: `${server.address}/app`, layer: layer.digest, layerSize: blob.length };
 }
 
@@ -171,5 +179,36 @@ describe('an image with a SOCI index', () => {
     ]);
     expect([status, stdout.length]).toEqual([6, 0]);
     expect(stderr).toMatch(/its stored bytes do not have the sha256 that the index names/);
+  });
+
+  test('of version 1, which anybody can attach, is used only where the user says so (class D)', async () => {
+    const { image, layer } = await push({ named: undefined });
+    const run = async (...options: string[]): Promise<string> => {
+      const { status, stdout, stderr } = await user.run([
+        'cat',
+        '--platform',
+        'linux/amd64',
+        ...options,
+        image,
+        '/etc/small',
+      ]);
+      expect([status, stdout.toString()]).toEqual([0, 'hello\n']);
+      return stderr;
+    };
+    expect(await run('--allow-unverified')).toMatch(/by an index that nothing verifies/);
+    expect(layerBytes(layer)).toBeLessThan(Number.POSITIVE_INFINITY);
+    const row = await user.run([
+      'layers',
+      '--platform',
+      'linux/amd64',
+      '--allow-unverified',
+      '--format',
+      'jsonl',
+      image,
+    ]);
+    expect(JSON.parse(row.stdout.toString())).toMatchObject({ verificationClass: 'D', isIndexed: true });
+    expect(await run()).toBe('');
+    expect(layerBytes(layer)).toBe(Number.POSITIVE_INFINITY);
+    expect(await classOf(image)).toBe('A restart points');
   });
 });

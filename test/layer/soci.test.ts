@@ -3,6 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { decodeToc } from '../../src/layer/decode-toc.ts';
 import { encodeToc, sealToc } from '../../src/layer/encode-toc.ts';
+import { beginsAsTar } from '../../src/layer/soci/first-span.ts';
 import { readZtoc } from '../../src/layer/soci/read-ztoc.ts';
 import type { Toc } from '../../src/layer/toc.ts';
 import { UnusableIndex } from '../../src/layer/unusable-index.ts';
@@ -106,6 +107,40 @@ describe('a ztoc', () => {
     },
   );
 
+  test('the gzip header, which no digest is of, is not even fetched', async () => {
+    const layer = await made();
+    const { toc, windows } = read(layer);
+    const blob = Buffer.concat([Buffer.alloc(10, 0xff), layer.blob.subarray(10)]);
+    const { reader, requests } = readerOf(toc, blob, undefined, windows);
+    const [first] = toc.spans;
+    if (first === undefined) throw new Error('no span');
+    expect((await reader.read(first)).equals(TAR.subarray(0, first.end))).toBe(true);
+    expect(requests).toEqual([{ start: 10, end: first.compressedEnd }]);
+    await reader.close();
+  });
+
+  test('bytes that are proved and no tar are not shown', async () => {
+    const noTar = gzipSync(Buffer.concat([Buffer.from('no tar'), TAR]));
+    const layer = await made();
+    const ztoc = ztocOf(layer.plain, noTar, Buffer.concat([Buffer.from('no tar'), TAR]), {
+      every: 1_000_000,
+      change: oneSpan,
+    });
+    const { toc, windows } = read({ ...layer, blob: noTar, ztoc });
+    const { reader } = readerOf(toc, noTar, undefined, windows);
+    const reading = reader.read({ start: uncompressed(0), end: uncompressed(10) });
+    await expect(reading).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
+    await reader.close();
+  });
+
+  test('the beginning of a tar is a header with its checksum, or zeros', () => {
+    expect(beginsAsTar(TAR)).toBe(true);
+    expect(beginsAsTar(Buffer.alloc(1024))).toBe(true);
+    const other = Buffer.from(TAR);
+    other.writeUInt8(other.readUInt8(0) ^ 1, 0);
+    expect([other, TAR.subarray(0, 511), madeBytes(512, 3)].map(beginsAsTar)).toEqual([false, false, false]);
+  });
+
   test('of a layer that is not compressed', async () => {
     const { toc: plain } = await tocOfBlob(TAR);
     const size = 1024 * 1024;
@@ -145,6 +180,11 @@ describe('a ztoc', () => {
     expect(() => readZtoc(forged.ztoc, named)).toThrow(/the SOCI index says/);
   });
 });
+
+/** No files: their places would not be those of this tar. */
+function oneSpan(parts: ZtocParts): void {
+  parts.files.splice(0);
+}
 
 function plainZinfo(spanSize: number): Buffer {
   // version (i32, left out), span_size, size

@@ -94,7 +94,7 @@ export const arbitraryToc: fc.Arbitrary<Toc> = fc
     const own = { format, digest: indexDigest, key };
     if (format === 'soci') {
       // What a span decompresses to is no part of it.
-      const stored = { digests: spans.map(({ sha256 }) => sha256), from: gap };
+      const stored = { digests: spans.map(({ sha256 }) => sha256) };
       const unknown = spans.map((span) => ({ ...span, sha256: Buffer.alloc(32) }));
       return { ...toc, spans: unknown, diffID: undefined, own: { ...own, stored } };
     }

@@ -4,8 +4,8 @@
  *   i32 count · i64 span size · count × (i64 in · i64 out · u8 bits · 32 KiB of window)
  *
  * `in` is the first byte after the boundary, `bits` how many high bits of the byte before it are the next block's. The
- * first version left out the first of them and took it to be at 10, which is wrong where the gzip header has a name
- * (E141): decompression begins at the header itself here. A layer that is not compressed has a size of spans alone.
+ * first version left out the first of them and took it to be at 10 (`first-span.ts`). A layer that is not compressed has
+ * a size of spans alone.
  */
 import { deflateRawSync } from 'node:zlib';
 import { compressed, uncompressed } from '../../units.ts';
@@ -19,8 +19,6 @@ export interface SociSpans {
   readonly spans: Span[];
   /** Packed, back to back. */
   readonly windows: Buffer;
-  /** Where the bytes begin that the digest of the first span is of. */
-  readonly digestFrom: number;
 }
 
 export interface ArchiveSizes {
@@ -56,8 +54,7 @@ export function gzipSpans(blob: Buffer, sizes: ArchiveSizes): SociSpans {
     const next = points[index + 1];
     const end = next?.out ?? sizes.uncompressed;
     const compressedEnd = next?.in ?? sizes.compressed;
-    // The first one begins at the header of the first member, whatever is in it.
-    const start = index === 0 ? 0 : point.in - (point.bits > 0 ? 1 : 0);
+    const start = point.in - (point.bits > 0 ? 1 : 0);
     if (end <= point.out || compressedEnd <= start || compressedEnd > sizes.compressed) {
       throw new UnusableIndex('its restart points do not rise, or leave the layer');
     }
@@ -67,14 +64,14 @@ export function gzipSpans(blob: Buffer, sizes: ArchiveSizes): SociSpans {
     checkpoints.push({
       compressedOffset: compressed(start),
       uncompressedOffset: uncompressed(point.out),
-      bits: index === 0 || point.bits === 0 ? 0 : 8 - point.bits,
+      bits: point.bits === 0 ? 0 : 8 - point.bits,
       windowOffset,
       windowLength: window.length,
     });
     windowOffset += window.length;
     spans.push(spanOf(index, point.out, end, compressedEnd));
   });
-  return { checkpoints, spans, windows: Buffer.concat(windows), digestFrom: points[0]?.in ?? 0 };
+  return { checkpoints, spans, windows: Buffer.concat(windows) };
 }
 
 /** @throws UnusableIndex */
@@ -96,7 +93,7 @@ export function plainSpans(blob: Buffer, sizes: ArchiveSizes): SociSpans {
     });
     spans.push(spanOf(checkpoints.length - 1, start, end, end));
   }
-  return { checkpoints, spans, windows: Buffer.alloc(0), digestFrom: 0 };
+  return { checkpoints, spans, windows: Buffer.alloc(0) };
 }
 
 function readPoints(blob: Buffer): Point[] {

@@ -46,8 +46,7 @@ export function readZtoc(ztoc: Buffer, layer: ZtocLayer): { readonly toc: Toc; r
   const digests = digestsOf(compression);
   const sizes = { compressed: compressedSize, uncompressed: uncompressedSize, spans: digests.length };
   const points = compression.bytes(COMPRESSION.checkpoints);
-  const { digestFrom, windows, ...index } =
-    algorithm === GZIP ? gzipSpans(points, sizes) : plainSpans(points, sizes);
+  const { windows, ...index } = algorithm === GZIP ? gzipSpans(points, sizes) : plainSpans(points, sizes);
   const toc: Toc = {
     digest: layer.digest,
     diffID: undefined,
@@ -58,7 +57,7 @@ export function readZtoc(ztoc: Buffer, layer: ZtocLayer): { readonly toc: Toc; r
       format: 'soci',
       digest: layer.ztocDigest,
       key: ownIndexKey('soci', layer.digest, layer.size, layer.ztocDigest),
-      stored: { digests, from: digestFrom },
+      stored: { digests },
     },
     ...index,
     entries: entriesOf(root, uncompressedSize),
