@@ -3,7 +3,7 @@
 #   scripts/registry.sh start FOLDER [PORT]    prints host:port; the process id is in FOLDER/pid
 #   scripts/registry.sh stop FOLDER
 set -euo pipefail
-action=${1:?start or stop} folder=${2:?folder}
+action=${1:?start or stop} folder=$(realpath -m "${2:?folder}")
 
 free_port() {
   node -e 'const s=require("net").createServer().listen(0,"127.0.0.1",()=>{console.log(s.address().port);s.close()})'
@@ -37,8 +37,11 @@ Y
   stop)
     [ -s "$folder/pid" ] || exit 0
     pid=$(cat "$folder/pid")
-    kill "$pid" 2>/dev/null || true
-    for _ in $(seq 50); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    # After a crash or a restart of the machine, the number may belong to somebody else.
+    if grep -qzxF "$folder/config.yml" "/proc/$pid/cmdline" 2>/dev/null; then
+      kill "$pid" 2>/dev/null || true
+      for _ in $(seq 50); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    fi
     rm -f "$folder/pid"
     ;;
 esac

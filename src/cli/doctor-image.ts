@@ -49,7 +49,8 @@ export async function checkImage(context: ImageContext, text: string): Promise<C
     if (results.at(-1)?.status === 'ok') {
       results.push(await check('ranges', () => readLastByte(source, platform, requests, signal)));
     }
-    if (name.transport === 'docker') {
+    // Nothing is known of the way to a registry that did not answer.
+    if (requests.length > 0) {
       results.push(await check('redirects', () => describeRedirects(requests)));
       results.push(
         await check('requests', () => requests.map(({ method, status }) => `${method} ${status}`).join(', ')),
@@ -103,7 +104,7 @@ async function readLastByte(
 function describeRedirects(requests: readonly RequestInfo[]): string {
   const hosts = new Set(requests.map((request) => request.host));
   const isRedirected = requests.some((request) => request.status >= 300 && request.status < 400);
-  return `${isRedirected ? 'yes' : 'none'}; hosts asked: ${[...hosts].join(', ') || 'none'}`;
+  return `${isRedirected ? 'yes' : 'none'}; hosts asked: ${[...hosts].join(', ')}`;
 }
 
 /** OpenSSL's own messages begin with numbers of threads and end with its source files. */

@@ -56,7 +56,8 @@ export async function clearDeadMount(
   runtimeDir: string,
 ): Promise<void> {
   await unmountPath(entry.mountPoint, { lazy: true });
-  log().warn({ mountPoint: entry.mountPoint, source: entry.source }, 'removed a mount whose server had died');
+  const { mountPoint, source } = entry;
+  log().warn({ mountPoint, source }, `removed a mount whose server had died: ${mountPoint}`);
   const record = records.find((candidate) => candidate.mountPoint === entry.mountPoint);
   if (record === undefined || isServerAlive(record)) return;
   removeRecord(runtimeDir, record);

@@ -92,6 +92,9 @@ describe('the command line', () => {
     [['tree', '-L', '0', 'IMAGE'], /-L 0: write a number of levels/u],
     [['cache', 'frob'], /cache: 'frob' is none of du, path, prune/u],
     [['ls', 'Alpine'], /"Alpine" must be lower case/u],
+    [['tags', 'oci:/layout'], /tags: 'oci:\/layout' is a file or folder; name a repository/u],
+    [['tags', './layout'], /is a file or folder; name a repository/u],
+    [['tags', 'host/app:v1'], /names one image; name its repository/u],
     [['ls', 'docker://'], /is not an image reference: it is empty/u],
   ])('%j is refused with exit status 2', async (args, message) => {
     await expectFailure(
@@ -335,6 +338,15 @@ describe('a registry', () => {
     server.clearRules();
     server.rule({ reply: { status: 200, headers: { 'content-type': 'application/json' }, body: 'x' } });
     await expectFailure(['ls', `${server.address}/app`], 1, /\/app:latest: manifest is not valid JSON/u);
+  });
+
+  test('that is down is said by doctor, which claims nothing else of it', async () => {
+    const address = `127.0.0.1:${await freePort()}`;
+    const run = await user.run(['doctor', `${address}/app`]);
+    expect(run.status).toBe(1);
+    const said = run.stdout.toString('utf8');
+    expect(said).toMatch(new RegExp(`^fail {2}image .*${address}`, 'mu'));
+    expect(said).not.toMatch(/^ok +(?:ranges|redirects|requests)/mu);
   });
 
   test('is not asked by doctor --offline', async () => {

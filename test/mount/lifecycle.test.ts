@@ -184,7 +184,7 @@ describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)(
         place: dead.mountPoint,
         options: { runtimeDir: path.join(dead.folder, 'run') },
       });
-      expect(next.stderr).toContain('removed a mount whose server had died');
+      expect(next.stderr).toContain(`removed a mount whose server had died: ${dead.mountPoint}`);
       expect((await run('cat', [path.join(next.mountPoint, 'f')])).stdout).toBe('content');
       expect(
         mountTable()

@@ -1,6 +1,6 @@
 /** `peel tags`: the tags of a repository, as the registry lists them. */
 import { PeelError } from '../../errors.ts';
-import { parseRegistryReference } from '../../reference/registry-reference.ts';
+import { parseImageName } from '../../reference/transport.ts';
 import { listTags } from '../../source/registry/tags.ts';
 import { defineCommand } from '../command.ts';
 import { EntryWriter } from '../json-output.ts';
@@ -18,9 +18,14 @@ export const tags = defineCommand({
   async run(context) {
     const { settings, env, signal, stdout } = context;
     const [text = ''] = context.args;
-    const name = text.startsWith('docker://') ? text.slice('docker://'.length) : text;
-    const reference = parseRegistryReference(name);
-    if (/[:@]/.test(name.slice(name.lastIndexOf('/') + 1))) {
+    const name = parseImageName(text);
+    if (name.transport !== 'docker') {
+      throw new PeelError(
+        'ERR_USAGE',
+        `tags: '${text}' is a file or folder; name a repository of a registry`,
+      );
+    }
+    if (/[:@]/.test(text.slice(text.lastIndexOf('/') + 1))) {
       throw new PeelError(
         'ERR_USAGE',
         `tags: '${text}' names one image; name its repository, without tag or digest`,
@@ -30,7 +35,7 @@ export const tags = defineCommand({
       throw new PeelError('ERR_OFFLINE', `tags of ${text}: --offline forbids to ask the registry`);
     }
     const writer = settings.format === 'table' ? undefined : new EntryWriter(context, 'tags');
-    for await (const page of listTags(reference, registryOptionsOf(settings, env), signal)) {
+    for await (const page of listTags(name.reference, registryOptionsOf(settings, env), signal)) {
       for (const tag of page) {
         if (writer === undefined) await stdout.write(`${quoteText(tag)}\n`);
         else await writer.write({ name: tag });
