@@ -58,11 +58,16 @@ interface LayerToIndex {
 /** An index that was there before the layer was read as a whole. */
 export interface IndexAtHand {
   readonly verificationClass: VerificationClass;
-  /** Or what is wrong with it. undefined: of another format, which has no spans of ours to compare. */
-  readonly index: StoredToc | string | undefined;
+  /** Or what is wrong with it. */
+  readonly index: StoredToc | string;
 }
 
-export type CompareIndexes = (atHand: readonly IndexAtHand[], proved: StoredToc) => Promise<void>;
+/** `blob`: the layer. */
+export type CompareIndexes = (
+  atHand: readonly IndexAtHand[],
+  proved: StoredToc,
+  blob: BlobSource,
+) => Promise<void>;
 
 interface Choice {
   readonly key: Digest;
@@ -115,22 +120,24 @@ export class TocSource {
       const own = await this.#store.load(layer.descriptor.digest);
       if (own !== undefined) atHand.push({ verificationClass: 'A', index: own });
       const claim = await this.claimOf(layer);
-      if (claim !== undefined) atHand.push(await this.#claimed(layer, claim));
+      const claimed = claim === undefined ? undefined : await this.#claimed(layer, claim);
+      if (claimed !== undefined) atHand.push(claimed);
       for (const { index } of atHand) if (typeof index === 'object') opened.push(index);
       const proved = await this.#pass(layer);
       opened.push(proved);
-      await compare(atHand, proved);
+      await compare(atHand, proved, this.#parts.openBlob(layer.descriptor));
     } finally {
       for (const stored of opened) await stored.close();
     }
   }
 
-  async #claimed(layer: LayerToIndex, claim: OwnIndexClaim): Promise<IndexAtHand> {
-    const { verificationClass, format, key } = claim;
-    // Their spans are not those of the pass.
-    if (format !== 'peel' || key === undefined) return { verificationClass, index: undefined };
+  /** undefined where nothing names an index and there is none. */
+  async #claimed(layer: LayerToIndex, claim: OwnIndexClaim): Promise<IndexAtHand | undefined> {
+    const { verificationClass, key } = claim;
     try {
-      const stored = (await this.#store.load(key)) ?? (await this.#readOwnIndex(layer));
+      const known = key === undefined ? undefined : await this.#store.load(key);
+      const stored = known ?? (await this.#readOwnIndex(layer));
+      if (stored === undefined && key === undefined) return undefined;
       return { verificationClass, index: stored ?? 'it is not there' };
     } catch (error) {
       if (!isOfIndex(error)) throw error;

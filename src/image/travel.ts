@@ -13,9 +13,10 @@ import { packToc, unpackToc, windowsLength } from '../layer/travelling-toc.ts';
 import { UnusableIndex } from '../layer/unusable-index.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import { DocumentStore } from '../source/document-store.ts';
-import type { ImageSource } from '../source/source.ts';
+import type { BlobSource, ImageSource } from '../source/source.ts';
 import type { Digest } from '../units.ts';
 import { type LayerArtifact, layerArtifact, readList } from './index-artifact.ts';
+import { ownDifferenceOf } from './own-difference.ts';
 
 /** The artifact of a layer that the pass indexed; undefined for one that is read by another index. */
 export async function packLayer(layer: Descriptor, stored: StoredToc): Promise<LayerArtifact | undefined> {
@@ -67,8 +68,14 @@ export async function importIndexes(
   }
 }
 
-/** What is wrong about an index, given what the pass found; undefined where it is the same. */
-export async function differenceOf(index: StoredToc, proved: StoredToc): Promise<string | undefined> {
+/** What is wrong about an index, given what the pass over the layer (`blob`) found; undefined where it is the same. */
+export async function differenceOf(
+  index: StoredToc,
+  proved: StoredToc,
+  blob: BlobSource,
+): Promise<string | undefined> {
+  const { own } = index.toc;
+  if (own !== undefined && own.format !== 'peel') return await ownDifferenceOf(index, proved, blob);
   const claimed = index.toc;
   const real = proved.toc;
   if (claimed.uncompressedSize !== real.uncompressedSize) {

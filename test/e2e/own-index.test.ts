@@ -7,7 +7,7 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { countingProxy } from '../../scripts/counting-proxy.mjs';
 import { madeBytes } from '../blob/made-toc.ts';
-import { type ChunkedLayer, chunkedLayer } from '../support/chunked-layer.ts';
+import { type ChunkedLayer, chunkedLayer, type TocJson } from '../support/chunked-layer.ts';
 import { sha256Digest } from '../support/digests.ts';
 import { blobFile, member, writeLayout } from '../support/image-layout.ts';
 import { imagesDir } from '../support/images.ts';
@@ -158,6 +158,35 @@ describe.each(FORMATS)('an image of %s layers', (format) => {
     expect(await layerRows(image)).toMatchObject([{ isIndexed: false, verificationClass: 'A' }]);
     expect(await out('cat', image, '/etc/secret')).toBe('right\n');
     expect(await layerRows(image)).toMatchObject([{ isIndexed: true, verificationClass: 'A' }]);
+  });
+
+  test.each<[string, RegExp, (toc: TocJson) => unknown]>([
+    [
+      'another owner',
+      /\/etc\/secret: its uid is not/,
+      ({ entries }) => void Object.assign(entries[1] ?? {}, { uid: 7 }),
+    ],
+    [
+      'a file less',
+      /entry 1 is \/etc\/empty, the layer has \/etc\/secret/,
+      ({ entries }) => void entries.splice(1, 1),
+    ],
+    [
+      'another content',
+      /\/etc\/secret: its content is not/,
+      ({ entries }) => void Object.assign(entries[1] ?? {}, { chunkType: 'zeros' }),
+    ],
+  ])('E139: whose index disagrees with the tar (%s) is found out by verify', async (_, why, change) => {
+    const image = layoutOf('image', chunkedLayer(MEMBERS, { format, change }));
+    const { status, stdout } = await user.run(['index', 'verify', image]);
+    expect([status, stdout.toString()]).toEqual([6, expect.stringMatching(why)]);
+    expect(await out('cat', image, '/etc/secret')).toBe('right\n');
+    expect((await layerRows(image))[0]?.verificationClass).toBe('A');
+  });
+
+  test('whose index is true is found to be so by verify', async () => {
+    const image = layoutOf('image', chunkedLayer(MEMBERS, { format, chunksPerMember: 2 }));
+    expect(await out('index', 'verify', image)).toMatch(/ B {6}same\n$/);
   });
 
   test('whose stored index was lost opens again, the tree still being there', async () => {

@@ -131,6 +131,8 @@ describe('an image with a SOCI index', () => {
     expect(await peel('cat', image, '/etc/big')).toBe(big.toString('latin1'));
     expect(layerBytes(layer)).toBeLessThan(layerSize + 1000);
     expect(await peel('cat', '--offline', image, '/etc/big')).toBe(big.toString('latin1'));
+    expect(await peel('index', '--quiet', 'verify', image)).toMatch(/ C {6}same\n$/);
+    expect(await classOf(image)).toBe('A restart points');
   });
 
   test.each<[string, PushOptions, RegExp]>([

@@ -31,7 +31,7 @@ export const index = defineCommand({
     'export: the same, and writes the indexes to FILE, an OCI archive. It prints the digest of the list of them: give that to others by a way that they trust.',
     'push: the same, into the repository of the image, which needs credentials that may push. It lies beside the image, which is not changed: each index refers to its layer, the list of them to the image, as signatures do.',
     'import: takes such an archive, or a list of indexes in a registry, into the cache. With --index-digest DIGEST each command then reads the layers by it: at once, class C, trusting whoever named the digest with the content.',
-    'verify: reads each layer as a whole and compares the index at hand, ours or the one of --index-digest, with what is in it. Exit status 6 where they differ. In each case the layer is class A after it.',
+    'verify: reads each layer as a whole and compares the index at hand, ours, the one of --index-digest or the one that the image brings, with what is in it. Exit status 6 where they differ. In each case the layer is class A after it.',
   ],
   options: {},
   minArgs: 2,
@@ -207,8 +207,9 @@ interface VerifiedRow {
   readonly layer: number;
   readonly digest: Digest;
   readonly verificationClass?: string;
-  /** What is wrong about it; absent where it is the same, or not compared. */
+  /** What is wrong about it; absent where it is the same. */
   readonly difference?: string;
+  /** Whether there was one. */
   readonly isCompared: boolean;
 }
 
@@ -235,14 +236,10 @@ async function verify(context: IndexContext, name: string): Promise<number> {
 async function verifyLayer(image: Image, layer: number, digest: Digest): Promise<VerifiedRow[]> {
   const { differenceOf } = await import('../../image/travel.ts');
   const rows: VerifiedRow[] = [];
-  await image.prove(layer, async (atHand, proved) => {
+  await image.prove(layer, async (atHand, proved, blob) => {
     for (const { verificationClass, index: found } of atHand) {
       const row = { layer, digest, verificationClass };
-      if (found === undefined) {
-        rows.push({ ...row, isCompared: false });
-        continue;
-      }
-      const difference = typeof found === 'string' ? found : await differenceOf(found, proved);
+      const difference = typeof found === 'string' ? found : await differenceOf(found, proved, blob);
       rows.push({ ...row, isCompared: true, ...(difference === undefined ? {} : { difference }) });
     }
     if (atHand.length === 0) rows.push({ layer, digest, isCompared: false });
@@ -257,9 +254,8 @@ async function writeVerified(context: IndexContext, rows: readonly VerifiedRow[]
     await writer.end();
     return;
   }
-  const resultOf = ({ verificationClass, isCompared, difference }: VerifiedRow): string => {
+  const resultOf = ({ verificationClass, difference }: VerifiedRow): string => {
     if (verificationClass === undefined) return 'there was none';
-    if (!isCompared) return 'not compared: of another format';
     return difference === undefined ? 'same' : `DIFFERS: ${difference}`;
   };
   const table = formatTable(
