@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterEach, describe, expect, test } from 'vitest';
 import { dir, file } from '../support/literals.ts';
 import {
@@ -46,13 +47,12 @@ for line in sys.stdin:
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   users.push(child);
-  child.stdout.setEncoding('utf8');
-  await once(child.stdout, 'data');
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  await lines.next();
   return {
     ask: async () => {
-      const answer = once(child.stdout, 'data');
       child.stdin.write('\n');
-      return String((await answer)[0]).trim();
+      return String((await lines.next()).value);
     },
     leave: async () => {
       const end = once(child, 'exit');
