@@ -44,6 +44,8 @@ export class ChunkRun implements Run {
       return part;
     };
     for (;;) {
+      // All chunks of the member came out before its last bytes were there: what is left of it is dropped below.
+      if (this.#nextSpan > this.#memberLast) this.close();
       const span = this.#toc.spans[this.#nextSpan];
       if (span === undefined) {
         take(rest.length);
@@ -66,7 +68,6 @@ export class ChunkRun implements Run {
         );
       }
       if (this.#nextSpan <= this.#memberLast) return;
-      this.close();
     }
   }
 

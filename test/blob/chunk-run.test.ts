@@ -49,7 +49,19 @@ describe.each([
       const bytes = await reader.read({ start: uncompressed(start), end: uncompressed(start + length) });
       expect(bytes.equals(SPACE.subarray(start, start + length)), `${start}+${length}`).toBe(true);
     }
+    expect(reader.stats.badSpans).toBe(0);
     await reader.close();
+  });
+
+  test('whatever pieces the bytes come in, they come once and are right', async () => {
+    const { toc, blob } = await made({ format, chunksPerMember, chunkSize: 20_000 });
+    for (const pieceBytes of [97, 1000, 4099, 65_536]) {
+      const { reader, requests } = readerOf(toc, blob, undefined, undefined, pieceBytes);
+      const all = await reader.read({ start: uncompressed(0), end: uncompressed(SPACE.length) });
+      expect(all.equals(SPACE)).toBe(true);
+      expect([requests.length, reader.stats.badSpans]).toEqual([1, 0]);
+      await reader.close();
+    }
   });
 
   test('40 readers at once get what they asked for', async () => {

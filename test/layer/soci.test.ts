@@ -76,6 +76,18 @@ describe('a ztoc', () => {
     await reader.close();
   });
 
+  test('is followed whatever pieces the bytes come in', async () => {
+    const layer = await made({ every: 2 });
+    const { toc, windows } = read(layer);
+    for (const pieceBytes of [997, 65_536, 10_000_000]) {
+      const { reader, requests } = readerOf(toc, layer.blob, undefined, windows, pieceBytes);
+      const all = await reader.read({ start: uncompressed(0), end: uncompressed(TAR.length) });
+      expect(all.equals(TAR)).toBe(true);
+      expect([requests.length, reader.stats.badSpans]).toEqual([1, 0]);
+      await reader.close();
+    }
+  });
+
   test('lets any span be read alone, fetching that span', async () => {
     const layer = await made({ every: 2 });
     const { toc, windows } = read(layer);

@@ -51,6 +51,7 @@ export function readerOf(
   blob: Buffer,
   memoryBytes?: number,
   windows: Buffer = Buffer.alloc(0),
+  pieceBytes = 10_000,
 ): OwnReader {
   const requests: CompressedRange[] = [];
   const reader = new LayerReader({
@@ -60,8 +61,8 @@ export function readerOf(
       size: blob.length,
       async *fetch(range) {
         requests.push(range);
-        for (let at = range.start as number; at < range.end; at += 10_000) {
-          yield blob.subarray(at, Math.min(at + 10_000, range.end));
+        for (let at = range.start as number; at < range.end; at += pieceBytes) {
+          yield blob.subarray(at, Math.min(at + pieceBytes, range.end));
         }
       },
     },
