@@ -6,11 +6,12 @@ import { execFileSync } from 'node:child_process';
 import path, { posix } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
-import type { Entry, EntryType } from '../../src/layer/toc.ts';
+import type { Entry } from '../../src/layer/toc.ts';
 import { sha256Hex } from '../support/digests.ts';
 import { contentOf, tocOfBlob } from '../support/layer-toc.ts';
 import { randomNumbers } from '../support/random-numbers.ts';
 import { useSharedTempDirs } from '../support/temp-dirs.ts';
+import { TYPE_OF_FLAG } from '../support/type-names.ts';
 import { mutated, withChecksums } from './mutations.ts';
 import { seedsOf } from './seeds.ts';
 
@@ -38,17 +39,6 @@ interface GoListing {
   readonly Entries: readonly GoEntry[] | null;
   readonly Error: string;
 }
-
-const TYPE_OF_FLAG: Readonly<Record<string, EntryType>> = {
-  '0': 'file',
-  S: 'file',
-  '1': 'hardlink',
-  '2': 'symlink',
-  '3': 'char',
-  '4': 'block',
-  '5': 'dir',
-  '6': 'fifo',
-};
 
 function hasGo(): boolean {
   try {

@@ -7,11 +7,12 @@ import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
-import type { Entry, EntryType } from '../../src/layer/toc.ts';
+import type { Entry } from '../../src/layer/toc.ts';
 import { bytesOfText } from '../../src/units.ts';
 import { sha256Hex } from '../support/digests.ts';
 import { imagesDir } from '../support/images.ts';
 import { contentOf, tocOfBlob } from '../support/layer-toc.ts';
+import { TYPE_OF_FLAG } from '../support/type-names.ts';
 
 interface GoEntry {
   readonly name: string | { readonly b64: string };
@@ -36,17 +37,6 @@ const REFUSED_BY_US: Readonly<Record<string, string>> = {
 };
 /** Of a file that is larger than a test should hold, Go wrote no sum either. */
 const LARGEST_READ = 600_000_000;
-
-const TYPE_OF_FLAG: Readonly<Record<string, EntryType>> = {
-  '0': 'file',
-  S: 'file',
-  '1': 'hardlink',
-  '2': 'symlink',
-  '3': 'char',
-  '4': 'block',
-  '5': 'dir',
-  '6': 'fifo',
-};
 
 const folder = imagesDir();
 const listings = folder === undefined ? '' : path.join(folder, 'listings', 'dialects');

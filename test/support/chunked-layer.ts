@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 import { sha256Digest } from './digests.ts';
 import { type Member, writeTar } from './tar-bytes.ts';
+import { INDEX_NAME_OF_TYPE } from './type-names.ts';
 
 export interface ChunkedLayerOptions {
   readonly format: 'estargz' | 'zstd-chunked';
@@ -48,16 +49,6 @@ export interface ChunkedLayer {
 
 const BLOCK = 512;
 const END = 2 * BLOCK;
-const TYPE_OF = {
-  file: 'reg',
-  dir: 'dir',
-  symlink: 'symlink',
-  hardlink: 'hardlink',
-  char: 'char',
-  block: 'block',
-  fifo: 'fifo',
-} as const;
-
 /** Where a chunk lies in the tar, and the entry that tells of it. */
 interface Place {
   readonly at: number;
@@ -99,7 +90,7 @@ function entriesOf(member: Member, at: number, chunkSize: number, places: Place[
   const name = text(member.name);
   const main: JsonEntry = {
     name: type === 'dir' ? `${name}/` : name,
-    type: TYPE_OF[type],
+    type: INDEX_NAME_OF_TYPE[type],
     mode: member.mode,
     uid: member.uid,
     gid: member.gid,

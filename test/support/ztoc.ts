@@ -5,6 +5,7 @@
  */
 import type { Toc } from '../../src/layer/toc.ts';
 import { sha256Digest } from './digests.ts';
+import { INDEX_NAME_OF_TYPE } from './type-names.ts';
 
 export interface ZtocOptions {
   /** 1 leaves out the first restart point, as SOCI did before 0.3. */
@@ -41,16 +42,6 @@ export interface FileParts {
 }
 
 const WINDOW = 32_768;
-const TYPE_OF = {
-  file: 'reg',
-  dir: 'dir',
-  symlink: 'symlink',
-  hardlink: 'hardlink',
-  char: 'char',
-  block: 'block',
-  fifo: 'fifo',
-} as const;
-
 /** `toc` is the scanner's of `blob`, a gzip layer that decompresses to `tar`. */
 export function ztocOf(toc: Toc, blob: Buffer, tar: Buffer, options: ZtocOptions = {}): Buffer {
   const points = pointsOf(toc, options);
@@ -114,7 +105,7 @@ function filesOf({ entries }: Toc): FileParts[] {
     end = entry.type === 'file' ? offset + entry.size : end;
     return {
       name: entry.path,
-      type: TYPE_OF[entry.type],
+      type: INDEX_NAME_OF_TYPE[entry.type],
       offset,
       size: entry.type === 'file' ? entry.size : 0,
       linkName: entry.target ?? '',
