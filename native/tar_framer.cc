@@ -91,7 +91,12 @@ Status TarFramer::Feed(const uint8_t* data, size_t length) {
 
 Status TarFramer::ReadHeader(const uint8_t* block) {
   if (IsZeroBlock(block)) {
-    state_ = state_ == State::kAfterZero ? State::kEnded : State::kAfterZero;
+    if (state_ == State::kHeader) {
+      state_ = State::kAfterZero;
+    } else {
+      CommitLoose();
+      state_ = State::kEnded;
+    }
     return Status::Ok();
   }
   if (state_ == State::kAfterZero) {
@@ -141,7 +146,8 @@ Status TarFramer::ReadHeader(const uint8_t* block) {
     state_ = State::kSparseMap;
     return Status::Ok();
   }
-  return Commit();
+  Commit();
+  return Status::Ok();
 }
 
 Status TarFramer::ReadPartHeader(char type, int64_t size) {
@@ -151,6 +157,7 @@ Status TarFramer::ReadPartHeader(char type, int64_t size) {
   }
   Status status = BeginPart(type);
   if (!status.ok()) return status;
+  pending_.header_offset = header_offset_;
   part_left_ = static_cast<uint64_t>(size);
   state_ = State::kPart;
   return part_left_ == 0 ? EndPart() : Status::Ok();
@@ -225,8 +232,8 @@ Status TarFramer::ReadSparseBlock(const uint8_t* block) {
   }
   Status status = AppendPart(block, kTarBlock);
   if (!status.ok()) return status;
-  if (block[kSparseBlockExtendedAt] != 0) return Status::Ok();
-  return Commit();
+  if (block[kSparseBlockExtendedAt] == 0) Commit();
+  return Status::Ok();
 }
 
 // "count\n" then two lines a region, in whole blocks; what follows in the last block is padding.
@@ -257,10 +264,11 @@ Status TarFramer::ReadSparseMapBlock(const uint8_t* block) {
       }
     }
   }
-  return map_counted_ && map_lines_left_ == 0 ? Commit() : Status::Ok();
+  if (map_counted_ && map_lines_left_ == 0) Commit();
+  return Status::Ok();
 }
 
-Status TarFramer::Commit() {
+void TarFramer::Commit() {
   uint64_t data_offset = header_offset_ + kTarBlock;
   for (const Part& part : pending_.parts) {
     if (part.kind == 'S' || part.kind == 'M') data_offset += part.length;
@@ -273,10 +281,18 @@ Status TarFramer::Commit() {
   skip_payload_ = stored_size_;
   skip_padding_ = PaddingOf(stored_size_);
   state_ = stored_size_ > 0 ? State::kSkip : State::kHeader;
-  return Status::Ok();
 }
 
-Status TarFramer::Finish() const {
+// Go reads an extended header when it comes, whether or not a member follows, and refuses a malformed one.
+void TarFramer::CommitLoose() {
+  if (pending_.parts.empty()) return;
+  header_offset_ = pending_.header_offset;
+  memset(header_, 0, kTarBlock);
+  stored_size_ = 0;
+  Commit();
+}
+
+Status TarFramer::Finish() {
   const char* inside = nullptr;
   switch (state_) {
     case State::kHeader:
@@ -300,8 +316,9 @@ Status TarFramer::Finish() const {
     case State::kEnded:
       break;
   }
-  if (inside == nullptr) return Status::Ok();
-  return At(Status::Invalid(std::string("tar ends inside ") + inside));
+  if (inside != nullptr) return At(Status::Invalid(std::string("tar ends inside ") + inside));
+  if (state_ != State::kEnded) CommitLoose();
+  return Status::Ok();
 }
 
 FrameBatch TarFramer::TakeBatch() {

@@ -39,7 +39,8 @@ struct Frame {
   uint32_t part_count;
 };
 
-// Frames in tar order; parts and bytes run along: per frame 512 bytes of header, then its parts.
+// Frames in tar order; parts and bytes run along: per frame 512 bytes of header, then its parts. A last frame may have
+// a header of zeros: the parts that no member follows.
 struct FrameBatch {
   std::vector<Frame> frames;
   std::vector<Part> parts;
@@ -55,7 +56,7 @@ class TarFramer {
   // The next bytes of the tar.
   Status Feed(const uint8_t* data, size_t length);
   // The tar ends here: fine at a block boundary or in padding, an error inside a header or payload (E111).
-  Status Finish() const;
+  Status Finish();
 
   const FrameBatch& batch() const { return batch_; }
   FrameBatch TakeBatch();
@@ -75,6 +76,7 @@ class TarFramer {
   struct Pending {
     std::vector<Part> parts;
     std::vector<uint8_t> bytes;
+    uint64_t header_offset = 0;       // of the last part
     std::optional<int64_t> size;      // of the last x
     std::optional<bool> path_is_dir;  // path of the last x ends in a slash
     std::optional<bool> name_is_dir;  // last L ends in a slash
@@ -89,7 +91,8 @@ class TarFramer {
   Status ReadSparseMapBlock(const uint8_t* block);
   Status AppendPart(const uint8_t* data, size_t length);
   Status BeginPart(char kind);
-  Status Commit();
+  void Commit();
+  void CommitLoose();
   Status At(Status status) const;
 
   FramerLimits limits_;

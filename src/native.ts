@@ -18,7 +18,7 @@ export interface TarFrame {
   readonly dataOffset: number;
   /** Bytes of payload stored from `dataOffset` on, without padding. */
   readonly storedSize: number;
-  /** The 512-byte header. */
+  /** The 512-byte header; zeros in a last frame that holds the extended headers which no member follows. */
   readonly header: Buffer;
   /**
    * What came before or belongs to the header, in order: PAX records (`x`), global PAX records (`g`), GNU long

@@ -6,7 +6,7 @@
  * Memory: two pieces of the blob in flight, the entries, and about 2 % of the blob for windows.
  */
 import { PeelError } from '../errors.ts';
-import { createLayerScanner, type DigestAlgorithm, type LayerScanner, type ScanResult } from '../native.ts';
+import { createLayerScanner, type DigestAlgorithm, type ScanResult } from '../native.ts';
 import { compressed, type Digest, uncompressed } from '../units.ts';
 import { type BuildTocOptions, type ExpectedLayer, LayerInput, type Onlooker } from './layer-input.ts';
 import type { Checkpoint, Span, Toc } from './toc.ts';
@@ -63,7 +63,7 @@ async function scan(
   const builder = new TocBuilder();
   const scanner = createLayerScanner({ digestAlgorithm });
   try {
-    let result: ScanResult;
+    let result: ScanResult | undefined;
     try {
       let coming = input.next();
       for (let piece = await coming; piece !== undefined; piece = await coming) {
@@ -78,10 +78,11 @@ async function scan(
       }
       input.checkSize();
       const last = await scanner.end();
-      builder.add(last.frames);
       result = last.result;
+      builder.add(last.frames);
     } catch (error) {
-      throw await explain(error, scanner, input, expected);
+      const digest = result?.digest;
+      throw await explain(error, async () => digest ?? (await scanner.digestWith(input.rest())), expected);
     }
     checkDigests(result, expected);
     return { toc: tocOf(result, builder, expected), windows: result.windows };
@@ -92,17 +93,16 @@ async function scan(
 
 /**
  * A failure of the scan means one of two things: the bytes are not the layer, or they are and the layer is
- * broken. Reads the rest of the blob to say which.
+ * broken. The digest of the whole blob, for which `digestOfBlob` reads the rest of it, says which.
  */
 async function explain(
   error: unknown,
-  scanner: LayerScanner,
-  input: LayerInput,
+  digestOfBlob: () => Promise<Digest>,
   expected: ExpectedLayer,
 ): Promise<unknown> {
   if (!(error instanceof PeelError) || !LAYER_FAULTS.has(error.code)) return error;
   try {
-    const digest = await scanner.digestWith(input.rest());
+    const digest = await digestOfBlob();
     if (digest !== expected.digest) return digestMismatch('digest', digest, expected.digest, expected, error);
   } catch (failure) {
     return failure;

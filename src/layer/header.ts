@@ -40,6 +40,8 @@ const TYPE_OF_FLAG: Readonly<Record<string, EntryType>> = {
   S: 'file',
 };
 
+/** What the framer gives in place of a header that did not come. */
+const NO_HEADER = Buffer.alloc(512);
 const PERMISSION_BITS = 0o10000;
 const MAX_UINT32 = 2 ** 32 - 1;
 /** (uid_t)-1 means "leave as it is" to chown(2): nobody can own a file with it. */
@@ -51,10 +53,15 @@ const MAX_OWNER = MAX_UINT32 - 1;
  */
 export function decodeFrame(frame: TarFrame): Entry | Skipped {
   const { header, headerOffset: at } = frame;
+  if (header[0] === 0 && header.equals(NO_HEADER)) {
+    readExtensions(frame);
+    return { warning: `no member follows the extended header at offset ${at}` };
+  }
   const flag = String.fromCharCode(header[156] ?? 0);
   const flagType = Object.hasOwn(TYPE_OF_FLAG, flag) ? TYPE_OF_FLAG[flag] : undefined;
   if (flagType === undefined) {
     checkNumbers(header, at);
+    readExtensions(frame);
     return { warning: `skipped the tar member at offset ${at}: its type ${JSON.stringify(flag)} is no file` };
   }
   const format = headerFormat(header);

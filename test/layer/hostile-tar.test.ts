@@ -192,6 +192,15 @@ const rows: readonly (readonly [string, Buffer, string | readonly string[]])[] =
     ['file x 0'],
   ],
   ['PAX at the end of the tar', tarOf(paxMember([['path', 'nothing']])), []],
+  ['malformed PAX at the end of the tar', tarOf(rawMember({ type: 'x' }, Buffer.from('junk'))), INVALID],
+  ['PAX with a time that is none at the end of the tar', tarOf(paxMember([['mtime', 'x']])), INVALID],
+  ['the same where the tar just ends', paxMember([['mtime', 'x']]), INVALID],
+  ['global PAX with a time that is none at the end', tarOf(paxMember([['mtime', 'x']], 'g')), INVALID],
+  [
+    'PAX with a time that is none in front of an unknown type',
+    tarOf(paxMember([['mtime', 'x']]), rawMember({ type: 'Q' }), after),
+    INVALID,
+  ],
   ['L at the end of the tar', tarOf(longMember('L', 'nothing')), []],
   [
     'PAX in front of an unknown type',

@@ -56,6 +56,11 @@ function part(type: string, payload: string | Buffer): Buffer {
 
 const END = Buffer.alloc(1024);
 
+/** How many are members; the last frame may be one of extended headers alone. */
+function membersOf(frames: readonly TarFrame[]): number {
+  return frames.filter((frame) => frame.header.some((byte) => byte !== 0)).length;
+}
+
 async function framesOf(...blocks: Buffer[]): Promise<TarFrame[]> {
   return (await scan(Buffer.concat(blocks))).frames;
 }
@@ -358,7 +363,7 @@ describe.skipIf(imagesDir() === undefined)('real dialects', () => {
         .filter((line) => line !== '')
         .map((line) => JSON.parse(line) as Listed)
         .filter((entry) => entry.type !== 'g');
-      expect(frames.length).toBe(listed.length);
+      expect(membersOf(frames)).toBe(listed.length);
       const tar = blob[0] === 0x1f ? gunzipSync(blob) : blob;
       for (const [i, frame] of frames.entries()) {
         const entry = listed[i];
@@ -422,7 +427,7 @@ describe.skipIf(imagesDir() === undefined)('real dialects', () => {
     ];
     for (const [i, [input, count, isError]] of table.entries()) {
       const outcome = await scan(input).then(
-        ({ frames }) => frames.length,
+        ({ frames }) => membersOf(frames),
         () => 'error',
       );
       expect(outcome, `row ${i}`).toBe(isError ? 'error' : count);
