@@ -69,12 +69,17 @@ run_tests() {
   return "$status"
 }
 
-# A bug behind `mark`, a line of native/FILE, must fail `test` with a report that says `words`.
-prove() { # file, mark, bug, words, test
+# A bug as the first statement of `function` in native/FILE must fail `test` with a report that says `words`.
+prove() { # file, function, bug, words, test
   local failed=0 scratch
   refresh
-  sed -i "s|^$2\$|&\n$3|" "$copy/native/$1"
-  ! cmp -s "native/$1" "$copy/native/$1" || { echo "native/$1 has no line '$2'" >&2; return 1; }
+  # Where it begins: the one line that starts so and opens the body, whatever the parameters are.
+  awk -v start="$2(" -v bug="$3" '{ print } index($0, start) == 1 && /\{$/ { print bug; found++ }
+    END { exit found != 1 }' "native/$1" >"$copy/native/$1" || {
+    echo "scripts/sanitize.sh --prove: native/$1 must have one line that starts with '$2(' and ends with '{';" \
+      "if the function has another name now, say it in the call of prove" >&2
+    return 1
+  }
   # What a test leaves behind that loses its server goes with the folder.
   scratch=$(mktemp -d)
   chmod 755 "$scratch"
@@ -92,10 +97,10 @@ prove() { # file, mark, bug, words, test
 make_node
 if [ "${1:-}" = --prove ]; then
   # The second is in a process that a test starts with an environment of its own.
-  prove decoder.cc 'Status Decoder::Run(Output\& output) {' \
+  prove decoder.cc 'Status Decoder::Run' \
     '  volatile uint8_t* gone = new uint8_t[1]; delete[] gone; *gone = 1;' \
     heap-use-after-free test/native/resume.test.ts
-  prove fuse_ops.cc 'Answer Ops::Respond(const Request\& request, Output\& output) {' \
+  prove fuse_ops.cc 'Answer Ops::Respond' \
     '  volatile int most = 2147483647; most = most + 1;' \
     'signed integer overflow' test/mount/cached-reads.test.ts
 else
