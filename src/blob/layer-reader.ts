@@ -67,6 +67,7 @@ export class LayerReader {
   readonly #readahead: Readahead;
   readonly #flights = new SpanFlights();
   readonly #fetcher: SpanFetcher;
+  readonly #inflight: Budget;
   readonly #jobs = new Set<Promise<void>>();
   readonly #counts = { reads: 0, memoryHits: 0, diskHits: 0 };
   #isClosed = false;
@@ -81,13 +82,14 @@ export class LayerReader {
     const ahead = limits.maxReadaheadBytes ?? DEFAULT_READAHEAD_BYTES;
     this.#maxReadaheadBytes = Math.min(ahead, memory.maxBytes / 4);
     this.#readahead = new Readahead(this.#maxReadaheadBytes);
+    this.#inflight = limits.inflight ?? new Budget(MAX_INFLIGHT_BYTES);
     this.#fetcher = new SpanFetcher({
       index: stored,
       source,
       cache,
       memory,
       flights: this.#flights,
-      inflight: limits.inflight ?? new Budget(MAX_INFLIGHT_BYTES),
+      inflight: this.#inflight,
       maxRequestBytes: limits.maxRequestBytes ?? DEFAULT_MAX_REQUEST_BYTES,
     });
   }
@@ -228,6 +230,8 @@ export class LayerReader {
         flights.push([span, flight]);
       }
       const waits = flights.map(async ([span, flight]) => place(span, await flight.wait(leaving.signal)));
+      // One that was fetched ahead, and has not been asked for yet, is wanted from now on.
+      this.#inflight.reconsider();
       await Promise.all(waits);
     } finally {
       clearTimeout(timer);

@@ -67,6 +67,14 @@ export class SpanJob {
     return this.#own.has(span);
   }
 
+  /** Whether a reader waits for one of the spans from `first` to `last`: if not, they are fetched ahead of any. */
+  isWaitedFor(first: number, last: number): boolean {
+    for (let span = first; span <= last; span += 1) {
+      if (this.#own.get(span)?.hasWaiters === true) return true;
+    }
+    return false;
+  }
+
   land(span: number, bytes: Buffer): void {
     this.#remove(span)?.land(bytes);
   }

@@ -7,6 +7,8 @@
  * Where one checkpoint serves several spans, decompression passes over those before the wanted one. They
  * are verified and kept too, one after the other, and such fetches take turns: the next goes on where the
  * one before stopped, so that a layer of one zstd frame is fetched once, however it is read.
+ *
+ * What a reader waits for is asked of the source before what is only fetched ahead of one (budget.ts).
  */
 import { PeelError } from '../errors.ts';
 import { cacheKeyOf } from '../layer/own-index.ts';
@@ -71,9 +73,10 @@ export class SpanFetcher {
 
   async #fetchInTurn(run: SpanRun, job: SpanJob): Promise<void> {
     // All queued for at the same moment: who comes first is first in each queue, so no two wait for each other.
-    const turns = await Promise.allSettled(
-      [...this.#turnsOf(run)].map((turn) => turn.acquire(1, job.signal)),
-    );
+    const queued = [...this.#turnsOf(run)].map((turn) => turn.acquire(1, job.signal));
+    // Who has the turn may stand in line ahead of any reader: with us behind it, it is wanted.
+    this.#parts.inflight.reconsider();
+    const turns = await Promise.allSettled(queued);
     try {
       job.signal.throwIfAborted();
       await this.#fetchRun(run, job);
@@ -120,7 +123,10 @@ export class SpanFetcher {
         if (!isKept(span) && !isOfChunks) job.adopt(span);
 
       const range: CompressedRange = { start: run.fedTo, end: spanOf(index.toc.spans, last).compressedEnd };
-      const release = await inflight.acquire(Math.max(1, range.end - range.start), job.signal);
+      const turns = [...this.#turnsOf({ first: next, last })];
+      const isWanted = (): boolean =>
+        job.isWaitedFor(Math.min(passed.first, next), last) || turns.some((turn) => turn.hasWaiting);
+      const release = await inflight.acquire(Math.max(1, range.end - range.start), job.signal, isWanted);
       try {
         if (range.start < range.end) this.stats.requests += 1;
         const onBytes = (count: number): void => {
