@@ -6,6 +6,7 @@ import { parseArguments, USAGE } from './bench/arguments.mjs';
 import { run } from './bench/command.mjs';
 import { machineLine } from './bench/context.mjs';
 import { measureBytes } from './bench/groups/bytes.mjs';
+import { measureContainer } from './bench/groups/container.mjs';
 import { measureData } from './bench/groups/data.mjs';
 import { measureFirstLook } from './bench/groups/first-look.mjs';
 import { measureIndex } from './bench/groups/index.mjs';
@@ -26,6 +27,7 @@ const MEASURE = {
   'first-look': measureFirstLook,
   metadata: measureMetadata,
   data: measureData,
+  container: measureContainer,
   index: measureIndex,
   memory: measureMemory,
 };

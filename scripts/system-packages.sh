@@ -13,7 +13,7 @@ declare -A NEEDS=(
   [fuzz]='libssl-dev=/usr/include/openssl/evp.h zlib1g-dev=/usr/include/zlib.h libzstd-dev=/usr/include/zstd.h liblzma-dev=/usr/include/lzma.h libbz2-dev=/usr/include/bzlib.h zstd=zstd xz-utils=xz bzip2=bzip2 clang-14=clang++-14 libclang-rt-14-dev=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux'
   [sanitize]='g++=g++ patchelf=patchelf'
   [demo]='curl=curl'
-  [bench]='gcc=cc attr=setfattr util-linux=findmnt'
+  [bench]='gcc=cc attr=setfattr util-linux=findmnt runc=runc'
   [stargz]='containerd=containerd stargz-snapshotter=ctr-remote golang-go=go golang-github-containerd-stargz-snapshotter-dev=/usr/share/gocode/src/github.com/containerd/stargz-snapshotter/fs/fs.go'
   [image]='debootstrap=debootstrap docker-registry=docker-registry skopeo=skopeo umoci=umoci'
 )

@@ -21,6 +21,7 @@ const SPLIT = 8;
  * @property {string} folder
  * @property {() => Promise<void>} close
  * @property {string} [cacheDir] of peel
+ * @property {{base: string, names: string[]}} [lowers] of overlayfs: folders below `base`, uppermost first
  */
 
 /**
@@ -144,6 +145,7 @@ async function mountOverlay(scratch, base, lowers, folder, name) {
     name,
     kind: 'overlay',
     folder,
+    lowers: { base, names: lowers },
     close: async () => {
       await unmount();
       await rm(base, { recursive: true, force: true });

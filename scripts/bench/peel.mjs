@@ -9,6 +9,9 @@ const MAIN = path.resolve(import.meta.dirname, '..', '..', 'dist', 'cli', 'main.
 /** Exit status for a flag or value that this peel does not know (docs/OUTPUT.md). */
 const USAGE_STATUS = 2;
 
+/** Large files are read by the kernel itself: nothing that lists and stats changes with it. */
+export const PASSTHROUGH = { name: 'peel, passthrough', flags: ['--passthrough'] };
+
 export class Peel {
   #scratch;
   #env;

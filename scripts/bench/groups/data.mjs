@@ -1,22 +1,18 @@
 // Group `data`: file content that is in peel's cache, through the mount, with the kernel's page cache empty and full;
 // and content that is in no cache.
-import { readdirSync } from 'node:fs';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { checkSameTree, openBackings } from '../backings.mjs';
 import { columnTable, ratioOf } from '../columns.mjs';
+import { fill, isLazy } from '../fill.mjs';
 import { largeFileImage } from '../images.mjs';
 import { measureMisses } from '../misses.mjs';
+import { PASSTHROUGH } from '../peel.mjs';
 import { dropKernelCaches } from '../probe.mjs';
 import { absence } from '../stargz.mjs';
 import { interleaved } from '../statistics.mjs';
 
 const RANDOM_READS = 20_000;
 const RANDOM_PAGES = 20_000;
-/** Large files are read by the kernel itself: nothing that the other groups look at changes with it. */
-const PASSTHROUGH = { name: 'peel, passthrough', flags: ['--passthrough'] };
-const SETTLE_MS = 3000;
-const MAX_SETTLES = 40;
 
 const SMALL_JOBS = [
   { key: 'tarCold', label: 'tar of all files, cold', unit: 's' },
@@ -101,38 +97,6 @@ async function measureImage({ scratch, runs, columns, stargzMissing }, image, me
   );
   for (const backing of backings) await backing.close();
   return { entries, rounds, names: backings.map(({ name }) => name) };
-}
-
-/** Those that fetch, and whose pages are not those of the files behind them. @param {import('../backings.mjs').Backing} backing */
-const isLazy = ({ kind }) => kind === 'peel' || kind === 'stargz';
-
-/** @type {Set<string>} mounts whose content is in their cache by now */
-const filled = new Set();
-
-/** The first pass through a lazy mount fetches; it is measured by the groups `bytes` and `first-look`. */
-async function fill(backing, read) {
-  const { folder } = backing;
-  if (!isLazy(backing) || filled.has(folder)) return;
-  await read();
-  if (backing.name === PASSTHROUGH.name) await untilSettled(backing.cacheDir);
-  filled.add(folder);
-}
-
-/** Waits until no backing file is being made any more. */
-async function untilSettled(cacheDir) {
-  const names = () =>
-    readdirSync(cacheDir, { recursive: true })
-      .map((name) => path.basename(name))
-      .filter((name) => /^(file-|\.new-file-)/.test(name))
-      .join();
-  let before = '';
-  for (let look = 0; look < MAX_SETTLES; look += 1) {
-    await sleep(SETTLE_MS);
-    const found = names();
-    if (found !== '' && found === before && !found.includes('.new-')) return;
-    before = found;
-  }
-  throw new Error(`no backing files below ${cacheDir}, or no end of them: ${before}`);
 }
 
 async function smallFiles(scratch, probe, backing) {
