@@ -43,11 +43,7 @@ export class Budget {
    * whole budget gets all of it. Rejects with the signal's reason when it aborts first. When what `isWanted`
    * says turns true meanwhile, `reconsider` has to be called.
    */
-  async acquire(
-    amount: number,
-    signal: AbortSignal,
-    isWanted: IsWanted = () => true,
-  ): Promise<() => void> {
+  async acquire(amount: number, signal: AbortSignal, isWanted: IsWanted = () => true): Promise<() => void> {
     signal.throwIfAborted();
     const share = Math.min(amount, this.#total);
     const isAhead = await new Promise<boolean>((resolve, reject) => {

@@ -105,7 +105,11 @@ test('readers who wait have all connections to themselves but those that read-ah
   const { first } = await startAhead();
   const misses = [20, 22, 18].map((span) => readSpan(span));
   await expect.poll(asked).toHaveLength(8);
-  expect(asked().slice(5).toSorted((a, b) => a - b)).toEqual([18, 20, 22]);
+  expect(
+    asked()
+      .slice(5)
+      .toSorted((a, b) => a - b),
+  ).toEqual([18, 20, 22]);
   release();
   await Promise.all([first, ...misses]);
 });
