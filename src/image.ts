@@ -28,6 +28,7 @@ import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opene
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
 import { findPinned, findReferring } from './image/pinned-index.ts';
 import { findZtocs } from './image/soci-index.ts';
+import { findStargzTocs } from './image/stargz-tocs.ts';
 import type { CompareIndexes } from './image/toc-source.ts';
 import { upperTrees } from './image/upper-trees.ts';
 import type { Toc } from './layer/toc.ts';
@@ -180,6 +181,7 @@ export class Image {
       findZtocs: (signal) => findZtocs(source, resolved, options.allowUnverified === true, signal),
       findReferring: (signal) => findReferring(this.digest, source, signal),
       findPinned: (signal) => findPinned(options.indexDigest, source, cache, signal),
+      findStargzTocs: (signal) => findStargzTocs(source, signal),
       readDeadlineMs: options.readDeadlineMs,
       onProgress: (progress) => {
         options.onProgress?.(progress);

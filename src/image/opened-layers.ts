@@ -56,6 +56,8 @@ export interface OpenedLayersParts {
   readonly findPinned: (signal: AbortSignal) => Promise<LayerIndexes>;
   /** One that nothing names. */
   readonly findReferring: (signal: AbortSignal) => Promise<LayerIndexes>;
+  /** The TOCs of eStargz layers that do not hold them. */
+  readonly findStargzTocs: (signal: AbortSignal) => Promise<LayerIndexes>;
   /** For one read, ms; default 60 s, 0 = wait for ever. */
   readonly readDeadlineMs: number | undefined;
   readonly onProgress: ((progress: IndexProgress) => void) | undefined;
@@ -100,6 +102,7 @@ export class OpenedLayers {
       findZtocs: () => parts.findZtocs(this.#closing.signal),
       findPinned: () => parts.findPinned(this.#closing.signal),
       findReferring: () => parts.findReferring(this.#closing.signal),
+      findStargzTocs: () => parts.findStargzTocs(this.#closing.signal),
       signal,
       onlookerOf: ({ digest }) => jointly(this.#onlookersOf(digest), signal),
       onPass: ({ digest, size }, bytes, isDone) => {

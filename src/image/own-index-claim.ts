@@ -49,6 +49,8 @@ export interface ReadableBlobs {
   readonly layer: ReadRange;
   /** All of another blob of the repository. */
   readonly whole: (blob: Descriptor) => Promise<Buffer>;
+  /** Where the TOC of an eStargz layer is, if not in the layer; undefined where that cannot be said, and it was said why. */
+  readonly stargzToc: () => Promise<Descriptor | undefined>;
 }
 
 const NO_WINDOWS = Buffer.alloc(0);
@@ -81,12 +83,15 @@ export function ownIndexClaimOf(
   const verificationClass = tocDigest === undefined ? 'D' : 'B';
   const format = layer.mediaType.includes('zstd') ? 'zstd-chunked' : 'estargz';
   const key = tocDigest === undefined ? undefined : ownIndexKey(format, digest, size, tocDigest);
-  const read = format === 'estargz' ? readEstargz : findZstdChunked;
   return {
     verificationClass,
     format,
     key,
-    read: async (blobs) => withoutWindows(await read({ digest, size, tocDigest }, blobs.layer)),
+    read: async (blobs) => {
+      const named = { digest, size, tocDigest };
+      if (format === 'zstd-chunked') return withoutWindows(await findZstdChunked(named, blobs.layer));
+      return withoutWindows(await readEstargz(named, blobs.layer, () => externalToc(blobs)));
+    },
   };
 }
 
@@ -122,6 +127,13 @@ function peelClaim(
       });
     },
   };
+}
+
+async function externalToc(blobs: ReadableBlobs): Promise<Buffer | undefined> {
+  const blob = await blobs.stargzToc();
+  if (blob === undefined) return undefined;
+  refuseLarger(blob);
+  return blobs.whole(blob);
 }
 
 function refuseLarger({ size }: Descriptor): void {

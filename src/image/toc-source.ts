@@ -42,6 +42,8 @@ export interface TocSourceParts {
   readonly findPinned: () => Promise<LayerIndexes>;
   /** One that nothing names: asked for where `allowUnverified`. */
   readonly findReferring: () => Promise<LayerIndexes>;
+  /** The TOCs of eStargz layers that do not hold them: asked for where there is such a layer. */
+  readonly findStargzTocs: () => Promise<LayerIndexes>;
   /** Ends what is under way. */
   readonly signal: AbortSignal;
   /** Whoever looks on while a layer is read as a whole. */
@@ -85,6 +87,7 @@ export class TocSource {
   #ztocs: Promise<Ztocs> | undefined;
   #pinned: Promise<LayerIndexes> | undefined;
   #referring: Promise<LayerIndexes> | undefined;
+  #stargzTocs: Promise<LayerIndexes> | undefined;
   readonly #choices = new Map<Digest, Promise<Choice>>();
 
   constructor(parts: TocSourceParts) {
@@ -216,6 +219,21 @@ export class TocSource {
     return this.#findOrWarn(this.#parts.findReferring(), 'an index that refers to the image');
   }
 
+  /** @throws UnusableIndex where the image of TOCs has none of this layer. */
+  async #stargzToc({ digest }: Descriptor): Promise<Descriptor | undefined> {
+    this.#stargzTocs ??= this.#findOrWarn(
+      this.#parts.findStargzTocs(),
+      'the image that has the TOCs of its layers',
+    ).catch((error: unknown) => {
+      this.#stargzTocs = undefined;
+      throw error;
+    });
+    const tocs = await this.#stargzTocs;
+    const toc = tocs.get(digest);
+    if (toc !== undefined || tocs.size === 0) return toc;
+    throw new UnusableIndex('its TOC lies in another image, which does not have it');
+  }
+
   async #findOrWarn<Index>(
     finding: Promise<ReadonlyMap<Digest, Index>>,
     what: string,
@@ -299,6 +317,7 @@ export class TocSource {
       const built = await claim?.read({
         layer: (range) => readRange(blob, range, signal),
         whole: (other) => this.#whole(other),
+        stargzToc: () => this.#stargzToc(descriptor),
       });
       if (built === undefined) return undefined;
       if (claim?.verificationClass === 'D') {

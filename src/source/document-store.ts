@@ -167,6 +167,10 @@ export function withDocumentStore(source: ImageSource, store: DocumentStore, off
       const bytes = await through(descriptor, load);
       return { mediaType: descriptor.mediaType, digest: descriptor.digest, bytes };
     },
+    async resolveBeside(suffix: string, signal?: AbortSignal) {
+      if (offline) throw missing(`what lies beside it under ${suffix}`);
+      return source.resolveBeside?.(suffix, signal);
+    },
     async listReferrers(subject: Digest, artifactType: string, signal?: AbortSignal) {
       return offline ? [] : ((await source.listReferrers?.(subject, artifactType, signal)) ?? []);
     },

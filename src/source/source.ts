@@ -35,6 +35,9 @@ export interface ImageSource {
   fetchDocument(descriptor: Descriptor, signal?: AbortSignal): Promise<StoredDocument>;
   /** A manifest or index of which only the digest is known, checked against it; absent where there are none. */
   fetchNamed?(digest: Digest, signal?: AbortSignal): Promise<StoredDocument>;
+  /** What lies under the name of the image with `suffix` behind it, verified by nothing; undefined where it was named
+   *  without a tag. Absent where there are none. @throws PeelError, ERR_IMAGE_NOT_FOUND where there is no such. */
+  resolveBeside?(suffix: string, signal?: AbortSignal): Promise<StoredDocument | undefined>;
   /** What refers to a manifest, of one type, verified by nothing; absent where nothing can. */
   listReferrers?(subject: Digest, artifactType: string, signal?: AbortSignal): Promise<readonly Descriptor[]>;
   /** The whole of a small blob (config), digest and size checked, at most `maxSize` bytes. */

@@ -218,10 +218,29 @@ describe('where the index lies', () => {
     expect(asked).toBe(layer.blob.length - layer.tocOffset);
   });
 
-  test('E119: a footer whose TOC lies in another image', async () => {
-    expect(await whyUnusable(chunkedLayer(MEMBERS, { format: 'estargz', footer: 'external' }))).toMatch(
-      /another image/,
-    );
+  test('E119: a TOC that lies in another image is used as one of the layer; without it there is no index', async () => {
+    const layer = chunkedLayer(MEMBERS, { format: 'estargz', footer: 'external' });
+    expect((await ownTocOf(layer)).toc).toBeUndefined();
+    const inside = chunkedLayer(MEMBERS, { format: 'estargz' });
+    const stored = inside.blob.subarray(inside.tocOffset, -51);
+    const { toc } = await ownTocOf(layer, false, stored);
+    expect(toc?.entries).toEqual((await ownTocOf(inside)).toc?.entries);
+    const other = chunkedLayer(MEMBERS.slice(1), { format: 'estargz' });
+    const forged = other.blob.subarray(other.tocOffset, -51);
+    await expect(ownTocOf(layer, false, forged)).rejects.toThrow(/the manifest says/);
+  });
+
+  test('a file may lie in the first member of the blob, but not where that begins', async () => {
+    const members = [member('a', { content: Buffer.from('first') }), ...MEMBERS];
+    const at = (fields: object): ChunkedLayer =>
+      chunkedLayer(members, {
+        format: 'estargz',
+        change: ({ entries }) => void Object.assign(entries[0] ?? {}, fields),
+      });
+    expect((await ownTocOf(at({ offset: 0, innerOffset: 512 }))).toc?.checkpoints[0]).toMatchObject({
+      compressedOffset: 0,
+    });
+    expect(await whyUnusable(at({ offset: 0, innerOffset: 0 }))).toMatch(/without a place/);
   });
 
   test('E120: an offset beyond the blob, of no gzip member, or of none with a TOC', async () => {

@@ -21,7 +21,11 @@ export interface OwnToc {
 }
 
 /** By the annotations; the blob is not looked at otherwise. @throws UnusableIndex */
-export async function ownTocOf(layer: LayerWithIndex, allowUnverified = false): Promise<OwnToc> {
+export async function ownTocOf(
+  layer: LayerWithIndex,
+  allowUnverified = false,
+  externalToc?: Buffer,
+): Promise<OwnToc> {
   const { blob, mediaType, annotations } = layer;
   const digest = parseDigest(sha256Digest(blob));
   const requests: CompressedRange[] = [];
@@ -35,7 +39,18 @@ export async function ownTocOf(layer: LayerWithIndex, allowUnverified = false): 
       requests.push(range);
       return Promise.resolve(blob.subarray(range.start, range.end));
     },
-    whole: () => Promise.reject(new Error('no other blob is asked for')),
+    whole: () =>
+      externalToc === undefined
+        ? Promise.reject(new Error('no other blob is asked for'))
+        : Promise.resolve(externalToc),
+    stargzToc: () =>
+      Promise.resolve(
+        externalToc && {
+          mediaType,
+          digest: parseDigest(sha256Digest(externalToc)),
+          size: externalToc.length,
+        },
+      ),
   });
   return { toc: built?.toc, requests };
 }

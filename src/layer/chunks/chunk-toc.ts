@@ -107,8 +107,9 @@ function storeChunks({ entry, stored, pieces }: FileParts, chunks: readonly Chun
           `a chunk of ${length} bytes, at most ${MAX_CHUNK_BYTES} are verified at once`,
         );
       }
-      // A file that begins where the blob does would have no header.
-      if (chunk.offset === 0) throw new UnusableIndex('a chunk without a place in the blob');
+      // A file that begins where the blob does would have no header; one in its first member has that before it.
+      if (chunk.offset === 0 && chunk.innerOffset === 0)
+        throw new UnusableIndex('a chunk without a place in the blob');
       const isLast = at + length === entry.size;
       const endOffset = isLast ? (entry.chunk.endOffset ?? chunk.endOffset) : undefined;
       const { offset, innerOffset } = chunk;

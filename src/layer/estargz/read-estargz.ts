@@ -1,6 +1,7 @@
 /**
  * The TOC of an eStargz layer: found by the footer at the end of the blob, verified, turned into ours. One request
- * where the guess of how long it is was long enough, else two.
+ * where the guess of how long it is was long enough, else two; where the footer says that the TOC lies elsewhere, one
+ * for that.
  */
 import { createHash } from 'node:crypto';
 import { type CompressedRange, compressed, type Digest } from '../../units.ts';
@@ -29,16 +30,25 @@ export interface EstargzLayer {
   readonly tocDigest: Digest | undefined;
 }
 
-/** undefined where the blob has no footer of eStargz. @throws UnusableIndex; errors of `read` pass. */
-export async function readEstargz(layer: EstargzLayer, read: ReadRange): Promise<Toc | undefined> {
+/** The TOC as it is stored where the layer does not hold it; undefined where it is not to be had, which was said. */
+export type ReadExternalToc = () => Promise<Buffer | undefined>;
+
+/** undefined where the blob has no footer of eStargz. @throws UnusableIndex; errors of `read`, `readExternal` pass. */
+export async function readEstargz(
+  layer: EstargzLayer,
+  read: ReadRange,
+  readExternal: ReadExternalToc,
+): Promise<Toc | undefined> {
   const guess = Math.min(Math.max(Math.ceil(layer.size * TAIL_SHARE), MIN_TAIL_BYTES), MAX_TAIL_BYTES);
   const tailStart = Math.max(0, layer.size - guess);
   if (layer.size < MAX_FOOTER_BYTES) return undefined;
   const tail = await read(rangeOf(tailStart, layer.size));
   const footer = parseEstargzFooter(tail);
   if (footer === undefined) return undefined;
-  if (footer === 'external')
-    throw new UnusableIndex('its TOC lies in another image, which is not looked for');
+  if (footer === 'external') {
+    const stored = await readExternal();
+    return stored === undefined ? undefined : tocOf(stored, layer);
+  }
   const { tocOffset } = footer;
   const end = layer.size - footer.length;
   if (tocOffset >= end)
@@ -49,6 +59,11 @@ export async function readEstargz(layer: EstargzLayer, read: ReadRange): Promise
   const inTail = tail.subarray(Math.max(0, tocOffset - tailStart), tail.length - footer.length);
   const stored =
     tocOffset >= tailStart ? inTail : Buffer.concat([await read(rangeOf(tocOffset, tailStart)), inTail]);
+  return tocOf(stored, layer);
+}
+
+/** `stored`: a tar of one member, as one gzip member. */
+async function tocOf(stored: Buffer, layer: EstargzLayer): Promise<Toc> {
   const json = tocOfTar(await unpackIndex(stored, 'gzip'));
   const found = `sha256:${createHash('sha256').update(json).digest('hex')}` as Digest;
   if (layer.tocDigest !== undefined && found !== layer.tocDigest) {

@@ -52,6 +52,15 @@ export class LayoutSource implements ImageSource {
     return this.#resolving;
   }
 
+  /** Only an image that was chosen by name has one that could lie beside it. */
+  async resolveBeside(suffix: string): Promise<StoredDocument | undefined> {
+    if (this.#selection?.by !== 'name') return undefined;
+    const { document, index } = await this.readIndex();
+    const name = `${this.#selection.name}${suffix}`;
+    const choice = chooseImage(document, index, { by: 'name', name }, this.name);
+    return choice.kind === 'descriptor' ? this.fetchDocument(choice.descriptor) : undefined;
+  }
+
   async fetchDocument(descriptor: Descriptor): Promise<StoredDocument> {
     const bytes = await this.fetchBlob(descriptor, MAX_DOCUMENT_SIZE);
     return { mediaType: descriptor.mediaType, digest: descriptor.digest, bytes };

@@ -75,6 +75,13 @@ class RegistrySource implements ImageSource {
     return this.#fetchManifest(digest, digest, MAX_DOCUMENT_SIZE, signal);
   }
 
+  async resolveBeside(suffix: string, signal?: AbortSignal): Promise<StoredDocument | undefined> {
+    const { tag } = this.#reference;
+    return tag === undefined
+      ? undefined
+      : this.#fetchManifest(`${tag}${suffix}`, undefined, MAX_DOCUMENT_SIZE, signal);
+  }
+
   listReferrers(subject: Digest, artifactType: string, signal?: AbortSignal): Promise<readonly Descriptor[]> {
     const fetchTag = async (tag: string): Promise<Buffer> =>
       (await this.#fetchManifest(tag, undefined, MAX_DOCUMENT_SIZE, signal)).bytes;
