@@ -32,6 +32,11 @@ type FlagOf<Spec extends OptionSpec> = Spec['type'] extends 'boolean'
 /** The flags of a command line: booleans default to false, lists to empty, strings to undefined. */
 export type Flags<Options extends OptionTable> = { readonly [Name in keyof Options]: FlagOf<Options[Name]> };
 
+export interface Closable {
+  /** Idempotent. */
+  close(): Promise<void>;
+}
+
 /** What a command may want otherwise than the settings say. */
 export interface ImageOptions {
   /** For one read, ms; 0 waits for ever. */
@@ -54,6 +59,8 @@ export interface Context<Options extends OptionTable = OptionTable> {
   readonly progress: Progress;
   /** Opens an image with the settings of the command line. It is closed when the command ends, at the latest. */
   openImage(name: string, options?: ImageOptions): Promise<Image>;
+  /** Closes it when the command has ended, also when it was interrupted, and waits for that a while. */
+  closeAtEnd(closable: Closable): void;
   /** One line on standard error, quoted, unless `--quiet`. */
   warn(message: string): Promise<void>;
 }

@@ -5,7 +5,7 @@ import { parsePlatform } from '../reference/platform.ts';
 import { parseImageName } from '../reference/transport.ts';
 import type { RegistryOptions } from '../source/registry/options.ts';
 import type { ImageSource } from '../source/source.ts';
-import type { Context, ImageOptions } from './command.ts';
+import type { Closable, Context, ImageOptions } from './command.ts';
 import type { Progress } from './progress.ts';
 import type { Settings } from './settings.ts';
 import { VERSION } from './version.ts';
@@ -44,7 +44,7 @@ export class ImageOpener {
   readonly #env: NodeJS.ProcessEnv;
   readonly #signal: AbortSignal;
   readonly #progress: Progress;
-  readonly #opened: Image[] = [];
+  readonly #opened: Closable[] = [];
 
   constructor(settings: Settings, env: NodeJS.ProcessEnv, signal: AbortSignal, progress: Progress) {
     this.#settings = settings;
@@ -75,9 +75,14 @@ export class ImageOpener {
     return image;
   }
 
+  /** Closed with the images. */
+  closeAtEnd(closable: Closable): void {
+    this.#opened.push(closable);
+  }
+
   /** Closes all; never fails, never waits long. */
   async close(): Promise<void> {
-    const closing = Promise.allSettled(this.#opened.splice(0).map((image) => image.close()));
+    const closing = Promise.allSettled(this.#opened.splice(0).map((each) => each.close()));
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, CLOSE_MS);

@@ -135,6 +135,7 @@ async function runCommand(
     env: surroundings.env,
     progress,
     openImage: (name, options) => images.open(name, options),
+    closeAtEnd: (closable) => images.closeAtEnd(closable),
     warn: async (message) => {
       if (!settings.quiet) await say(`peel: warning: ${quoteText(message)}\n`);
     },

@@ -1,4 +1,5 @@
 /** `peel index push`: against a real registry of each kind, and what a scripted one must be asked. */
+import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -85,6 +86,67 @@ describe.skipIf(!hasRegistry())('an index pushed to a registry', () => {
       }
     },
   );
+});
+
+describe.skipIf(!hasRegistry())('an index pushed to another repository', () => {
+  const requestsOf = (stderr: string): string[] =>
+    stderr
+      .split('\n')
+      .filter((line) => line.includes('"msg":"request"'))
+      .map((line) => JSON.parse(line) as { method: string; path: string; status: number })
+      .map(
+        ({ method, path, status }) => `${method} ${path.replace(/[0-9a-f-]{36}|sha256:\w+/, '*')} ${status}`,
+      );
+
+  test('E221: of the same registry is mounted there, and read by where the image was copied to', async () => {
+    const registry = await startRegistry({ auth: 'token' });
+    try {
+      await registry.pushImage('app', 'latest', [blob]);
+      await registry.pushImage('copies/app', 'latest', [blob]);
+      const login = ['--authfile', registry.authfile];
+      const image = `${registry.address}/app`;
+      const copy = `${registry.address}/copies/app`;
+      const pin = await out(maker, 'index', 'push', ...login, image);
+      const args = ['index', 'push', '--log-level', 'debug', ...login, '--to', copy, image];
+      const { status, stdout, stderr } = await maker.run(args);
+      expect([status, stdout.toString().trim()]).toEqual([0, pin]);
+      // The empty config, the TOC and the windows.
+      expect(requestsOf(stderr).filter((each) => each.startsWith('POST') && !each.endsWith('401'))).toEqual(
+        Array(3).fill('POST /v2/copies/app/blobs/uploads/ 201'),
+      );
+      expect(requestsOf(stderr).filter((each) => each.startsWith('PUT /v2/copies/app/blobs'))).toEqual([]);
+      expect(await out(user, 'cat', ...login, '--index-digest', pin, copy, '/etc/small')).toBe('hello');
+    } finally {
+      await registry.close();
+    }
+  });
+
+  test('E221: of the same registry that never had it is uploaded', async () => {
+    const registry = await startRegistry();
+    try {
+      await registry.pushImage('app', 'latest', [blob]);
+      const image = `${registry.address}/app`;
+      const indexes = `${registry.address}/indexes/app`;
+      const pin = await out(maker, 'index', 'push', '--to', indexes, image);
+      expect(await out(user, 'index', 'import', `docker://${indexes}@${pin}`)).toBe(pin);
+      expect(await out(user, 'cat', '--index-digest', pin, image, '/etc/small')).toBe('hello');
+    } finally {
+      await registry.close();
+    }
+  });
+
+  test('of another registry is uploaded with the credentials of that one', async () => {
+    const [from, to] = await Promise.all([startRegistry(), startRegistry({ auth: 'htpasswd' })]);
+    try {
+      await from.pushImage('app', 'latest', [blob]);
+      const args = ['--authfile', to.authfile, '--to', `${to.address}/app`, `${from.address}/app`];
+      const pin = await out(maker, 'index', 'push', ...args);
+      const imported = ['--authfile', to.authfile, `docker://${to.address}/app@${pin}`];
+      expect(await out(user, 'index', 'import', ...imported)).toBe(pin);
+    } finally {
+      await Promise.all([from.close(), to.close()]);
+    }
+  });
 });
 
 describe('pushing an index', () => {
@@ -209,4 +271,38 @@ describe('pushing an index', () => {
     expect(stderr).toMatch(/push of blob sha256:.* answered with status 400/);
     expect(writes().at(-1)).toBe('DELETE /up/1');
   });
+
+  test('E220: an upload that SIGINT ends is cancelled', async () => {
+    let running: ChildProcess | undefined;
+    server.rule({
+      method: 'POST',
+      path: '/v2/app/blobs/uploads/',
+      reply: { status: 202, headers: { location: '/up/1' } },
+    });
+    server.rule({
+      method: 'PUT',
+      path: '/up/1',
+      reply: () => {
+        running?.kill('SIGINT');
+        return { silent: true };
+      },
+    });
+    server.rule({ method: 'DELETE', path: '/up/1', reply: { status: 204 } });
+    const onStart = (child: ChildProcess): void => {
+      running = child;
+    };
+    const { status } = await maker.run(['index', 'push', `${server.address}/app`], { onStart });
+    expect(status).toBe(130);
+    expect(writes().at(-1)).toBe('DELETE /up/1');
+  });
+
+  test.each(['app:latest', `app@${sha256Digest('x')}`, 'oci:folder', './folder'])(
+    'to what is no repository is refused: --to %s',
+    async (to) => {
+      const { status, stderr } = await maker.run(['index', 'push', '--to', to, `${server.address}/app`]);
+      expect(status).toBe(2);
+      expect(stderr).toMatch(/name a repository of a registry, without tag and digest/);
+      expect(server.requests).toEqual([]);
+    },
+  );
 });

@@ -9,6 +9,7 @@ import {
   type LayerArtifact,
 } from '../../image/index-artifact.ts';
 import type { Image } from '../../image.ts';
+import type { RegistryReference } from '../../reference/registry-reference.ts';
 import { parseImageName } from '../../reference/transport.ts';
 import type { Digest } from '../../units.ts';
 import { type Context, defineCommand } from '../command.ts';
@@ -18,22 +19,36 @@ import { quoteText } from '../quote.ts';
 import { decimalSize } from '../size.ts';
 import { formatTable } from '../table.ts';
 
-type IndexContext = Context<Record<string, never>>;
+const OPTIONS = {
+  to: {
+    type: 'string',
+    value: 'REPOSITORY',
+    summary: 'push: put the index into this repository, in place of the one of the image',
+  },
+} as const;
+
+type IndexContext = Context<typeof OPTIONS>;
 
 const SHORT_DIGEST = 12;
 
 export const index = defineCommand({
   name: 'index',
   summary: 'make, ship and check the indexes of layers',
-  usage: ['build IMAGE', 'export IMAGE FILE', 'push IMAGE', 'import FILE|docker://IMAGE', 'verify IMAGE'],
+  usage: [
+    'build IMAGE',
+    'export IMAGE FILE',
+    'push [--to REPOSITORY] IMAGE',
+    'import FILE|docker://IMAGE',
+    'verify IMAGE',
+  ],
   details: [
     'build: reads each layer once, whole, and keeps its index in the cache (class A); layers that bring an index of their own are left as they are.',
     'export: the same, and writes the indexes to FILE, an OCI archive. It prints the digest of the list of them: give that to others by a way that they trust.',
-    'push: the same, into the repository of the image, which needs credentials that may push. It lies beside the image, which is not changed: each index refers to its layer, the list of them to the image, as signatures do.',
+    'push: the same, into the repository of the image, which needs credentials that may push. It lies beside the image, which is not changed: each index refers to its layer, the list of them to the image, as signatures do. With --to it lies in another repository, for images that were copied there, or where only that may be written; what the registry has in the repository of the image already is not sent again.',
     'import: takes such an archive, or a list of indexes in a registry, into the cache. With --index-digest DIGEST each command then reads the layers by it: at once, class C, trusting whoever named the digest with the content.',
     'verify: reads each layer as a whole and compares the index at hand, ours, the one of --index-digest or the one that the image brings, with what is in it. Exit status 6 where they differ. In each case the layer is class A after it.',
   ],
-  options: {},
+  options: OPTIONS,
   minArgs: 2,
   maxArgs: 3,
   async run(context) {
@@ -43,6 +58,9 @@ export const index = defineCommand({
         'ERR_USAGE',
         `index ${action}: ${action === 'export' ? 'name IMAGE and FILE' : 'name one image'}`,
       );
+    }
+    if (context.flags.to !== undefined && action !== 'push') {
+      throw new PeelError('ERR_USAGE', `index ${action}: --to is an option of push alone`);
     }
     if (action === 'build') return await build(context, image);
     if (action === 'export') return await exportTo(context, image, file ?? '');
@@ -130,16 +148,21 @@ async function exportTo(context: IndexContext, name: string, file: string): Prom
 }
 
 async function push(context: IndexContext, name: string): Promise<number> {
-  const { settings, env, signal } = context;
+  const { settings, env, signal, flags } = context;
   const parsed = parseImageName(name);
   if (parsed.transport !== 'docker') {
     throw new PeelError('ERR_USAGE', `index push: ${name} is in no registry; export its index to a file`);
   }
   if (settings.offline)
     throw new PeelError('ERR_OFFLINE', `index push ${name}: --offline forbids to ask the registry`);
+  const { reference } = parsed;
+  const target = flags.to === undefined ? reference : parseRepository(flags.to);
   const image = await context.openImage(name);
   const { Pusher } = await import('../../source/registry/push.ts');
-  const pusher = new Pusher(parsed.reference, registryOptionsOf(settings, env), signal);
+  const isElsewhere = target.registry === reference.registry && target.repository !== reference.repository;
+  const mountFrom = isElsewhere ? reference.repository : undefined;
+  const pusher = new Pusher(target, registryOptionsOf(settings, env), signal, mountFrom);
+  context.closeAtEnd(pusher);
   try {
     const artifacts: LayerArtifact[] = [];
     for await (const { artifact } of packed(image)) {
@@ -155,6 +178,17 @@ async function push(context: IndexContext, name: string): Promise<number> {
     await pusher.close();
   }
   return 0;
+}
+
+/** @throws PeelError ERR_USAGE where it names more than a repository. */
+function parseRepository(text: string): RegistryReference {
+  const name = parseImageName(text);
+  const isNamed = /@|:[^/]*$/.test(text.replace(/^docker:\/\//, ''));
+  if (name.transport === 'docker' && !isNamed) return name.reference;
+  throw new PeelError(
+    'ERR_USAGE',
+    `index push --to ${text}: name a repository of a registry, without tag and digest`,
+  );
 }
 
 function listOf(image: Image, artifacts: readonly Pick<LayerArtifact, 'manifest'>[]): Content {

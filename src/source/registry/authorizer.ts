@@ -21,6 +21,7 @@ export interface AuthorizerContext {
   readonly host: HostConfig;
   readonly repository: string;
   readonly isPushing: boolean;
+  readonly mountFrom: string | undefined;
   readonly finder: CredentialFinder;
   readonly trustedRealms: readonly string[];
   readonly limits: Limits;
@@ -167,6 +168,7 @@ export class Authorizer {
       isPlain: this.#context.isPlain(),
       repository,
       isPushing: this.#context.isPushing,
+      mountFrom: this.#context.mountFrom,
       trustedRealms: this.#context.trustedRealms,
       found,
       secrets,

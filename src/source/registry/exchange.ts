@@ -4,6 +4,7 @@
  * Each registry host has two pools of connections: one to itself, with its certificates, and one to the hosts
  * that it names, without them and under the address rule of connect.ts.
  */
+import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { PeelError } from '../../errors.ts';
 import { log } from '../../log.ts';
@@ -17,6 +18,7 @@ import {
   MAX_HEADER_BYTES,
   MAX_SMALL_BODY_BYTES,
   type RegistryOptions,
+  SENT_AT_ONCE_BYTES,
   STALL_RATE,
 } from './options.ts';
 import type { Secrets } from './server-text.ts';
@@ -184,6 +186,24 @@ function stalled(arrived: number, stallMs: number): TransportFailure {
   });
 }
 
+/** A long body goes out in pieces, with a word for each that was taken: a slow connection is no missing answer. */
+function sentBody(
+  { body, headers }: HttpRequest,
+  onProgress: () => void,
+): Pick<Dispatcher.RequestOptions, 'headers' | 'body'> {
+  if (typeof body === 'string' || body === undefined || body.length <= SENT_AT_ONCE_BYTES) {
+    return { headers: { ...headers }, body: body ?? null };
+  }
+  const pieces = function* (): Generator<Buffer> {
+    for (let at = 0; at < body.length; at += SENT_AT_ONCE_BYTES) {
+      onProgress();
+      yield body.subarray(at, at + SENT_AT_ONCE_BYTES);
+    }
+  };
+  const stream = Readable.from(pieces(), { objectMode: false });
+  return { headers: { ...headers, 'content-length': String(body.length) }, body: stream };
+}
+
 interface Pools {
   readonly named: UndiciAgent;
   readonly foreign: UndiciAgent;
@@ -229,21 +249,29 @@ export class Exchanger {
     this.#pools ??= this.#openPools();
     const pools = await this.#pools;
     const watch = new Watch(deadline, signal);
-    try {
+    let isAnswered = false;
+    const waitForAnswer = (): void => {
+      if (isAnswered) return;
       watch.arm(this.#limits.answerMs, () => {
         return new TransportFailure(`no answer within ${this.#limits.answerMs / 1000} s`, {
           isRetryable: true,
         });
       });
+    };
+    try {
+      waitForAnswer();
       this.#counters.requests += 1;
       const data = await requestOf(isForeign ? pools.foreign : pools.named, {
         origin: request.url.origin,
         path: `${request.url.pathname}${request.url.search}`,
         method: request.method,
-        headers: { ...request.headers },
-        body: request.body ?? null,
+        ...sentBody(request, () => {
+          deadline.restart();
+          waitForAnswer();
+        }),
         signal: watch.signal,
       });
+      isAnswered = true;
       watch.disarm();
       this.#report(request, data.statusCode);
       return new HttpAnswer(data, request.url, watch, deadline, this.#limits, this.#counters);

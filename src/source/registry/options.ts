@@ -91,6 +91,8 @@ export const MAX_TRIES = 5;
 export const PROGRESS_BYTES = 64 * 1024;
 /** A body slower than this is stalled: bytes a second. */
 export const STALL_RATE = 1024;
+/** Of a longer body, so much at a time: each piece that is taken is progress. */
+export const SENT_AT_ONCE_BYTES = 64 * 1024;
 export const MAX_REDIRECTS = 5;
 export const MAX_CONNECTIONS_PER_HOST = 8;
 export const MAX_SMALL_BODY_BYTES = 64 * 1024;

@@ -1,11 +1,12 @@
 /**
  * Pushes artifacts into one repository: distribution-spec "Push" and "Pushing Manifests with Subject".
  *
- *   blob      HEAD, there already? else POST ─► PUT ?digest (a failed one is cancelled: DELETE)
+ *   blob      HEAD, there already? else POST ?mount, where another repository may have it; else upload.ts
  *   manifest  PUT; without `OCI-Subject` in the answer the registry has no referrers API: the fallback tag
  *             `sha256-<hex>` of the subject is read, what is new is added, and it is written
  */
 import { isPeelError, PeelError } from '../../errors.ts';
+import { log } from '../../log.ts';
 import type { Descriptor } from '../../reference/descriptor.ts';
 import { algorithmOf, hexOf } from '../../reference/digest.ts';
 import { OCI_INDEX } from '../../reference/media-types.ts';
@@ -15,6 +16,7 @@ import { isRecord } from '../is-record.ts';
 import type { RegistryOptions } from './options.ts';
 import { readBody } from './read-body.ts';
 import { type ClientAnswer, type ClientRequest, RegistryClient } from './registry-client.ts';
+import { BlobUpload } from './upload.ts';
 
 const MAX_INDEX_BYTES = 4 * 1024 * 1024;
 /** Others may write the fallback tag at the same time. */
@@ -27,38 +29,69 @@ export interface PushedContent {
 
 export class Pusher {
   readonly #client: RegistryClient;
+  /** Its tokens may read the other repository, too: where that is refused, only this one is. */
+  #mountClient: RegistryClient | undefined;
+  readonly #mountFrom: string | undefined;
   readonly #name: string;
   readonly #signal: AbortSignal | undefined;
+  /** Never rejects. */
+  #pending: Promise<void> = Promise.resolve();
 
-  constructor(reference: RegistryReference, options: RegistryOptions, signal?: AbortSignal) {
-    this.#client = new RegistryClient(reference, options, true);
+  /** `mountFrom`: another repository of the same registry, which may have the blobs already. */
+  constructor(
+    reference: RegistryReference,
+    options: RegistryOptions,
+    signal?: AbortSignal,
+    mountFrom?: string,
+  ) {
+    this.#client = new RegistryClient(reference, options, {});
+    this.#mountFrom = mountFrom;
+    if (mountFrom !== undefined) this.#mountClient = new RegistryClient(reference, options, { mountFrom });
     this.#name = `${reference.registry}/${reference.repository}`;
     this.#signal = signal;
   }
 
   /** Unless it is there. @throws PeelError */
-  async pushBlob({ descriptor: { digest }, bytes }: PushedContent): Promise<void> {
+  async pushBlob(content: PushedContent): Promise<void> {
+    const pushing = this.#pushBlob(content);
+    this.#pending = pushing.catch(() => {});
+    await pushing;
+  }
+
+  async #pushBlob({ descriptor: { digest }, bytes }: PushedContent): Promise<void> {
     const doing = `push of blob ${digest} to ${this.#name}`;
     const head = await this.#send({ method: 'HEAD', path: `blobs/${digest}`, accepted: [200, 404], doing });
     if (head === 200) return;
-    const started = await this.#ask({ method: 'POST', path: 'blobs/uploads/', accepted: [202], doing });
-    const location = locationOf(started, doing);
-    await started.answer.excerpt();
-    const put = new URL(location);
-    put.searchParams.set('digest', digest);
+    const mounted = await this.#mount(digest, doing);
+    if (mounted?.answer.status === 201) return;
+    await new BlobUpload(this.#client, digest, bytes, doing, this.#signal).run(mounted);
+  }
+
+  /** 201: it is there; 202: an upload was begun instead; undefined: neither, for whatever reason. */
+  async #mount(digest: Digest, doing: string): Promise<ClientAnswer | undefined> {
+    const client = this.#mountClient;
+    if (client === undefined) return undefined;
+    const path = `blobs/uploads/?mount=${digest}&from=${this.#mountFrom ?? ''}`;
+    const request = {
+      method: 'POST',
+      path,
+      headers: {},
+      doing,
+      accepted: [201, 202],
+      isByTag: false,
+    } as const;
     try {
-      const headers = { 'content-type': 'application/octet-stream' };
-      const path = 'blobs/uploads/';
-      await this.#send({ method: 'PUT', path, location: put, headers, body: bytes, accepted: [201], doing });
+      const got = await client.request(request, client.operation(doing, this.#signal));
+      if (got.answer.status === 201) await got.answer.excerpt();
+      return got;
     } catch (error) {
-      await this.#send({
-        method: 'DELETE',
-        path: 'blobs/uploads/',
-        location,
-        accepted: [204, 202],
-        doing,
-      }).catch(() => {});
-      throw error;
+      this.#signal?.throwIfAborted();
+      if (!isPeelError(error)) throw error;
+      // Whoever may not read there can still upload.
+      log().debug({ err: error }, `${doing}: not mounted from ${this.#mountFrom ?? ''}`);
+      this.#mountClient = undefined;
+      await client.close();
+      return undefined;
     }
   }
 
@@ -78,8 +111,11 @@ export class Pusher {
     await this.#addToTag(subject, { mediaType, digest, size, artifactType });
   }
 
-  close(): Promise<void> {
-    return this.#client.close();
+  /** Once an upload that was interrupted is cancelled. Idempotent. */
+  async close(): Promise<void> {
+    await this.#pending;
+    await this.#mountClient?.close();
+    await this.#client.close();
   }
 
   /** What others put there stays: it is read, added to, written, and read again. */
@@ -164,20 +200,5 @@ function parseIndex(
   throw new PeelError(
     'ERR_REGISTRY_RESPONSE',
     `${doing}: what the tag names is no image index; it is left as it is`,
-  );
-}
-
-/** Relative ones are meant from the request. @throws PeelError */
-function locationOf({ answer, host }: ClientAnswer, doing: string): URL {
-  const text = answer.header('location') ?? '';
-  const isURL = text !== '' && URL.canParse(text, answer.url.href);
-  const url = isURL ? new URL(text, answer.url) : undefined;
-  const isSafe = url !== undefined && (url.protocol === 'https:' || url.protocol === answer.url.protocol);
-  if (isSafe && url.username === '' && url.password === '') return url;
-  answer.close();
-  throw new PeelError(
-    'ERR_REGISTRY_RESPONSE',
-    `${doing}: ${host.config.name} does not say where the upload goes on (no usable Location)`,
-    { facts: { host: host.config.name } },
   );
 }

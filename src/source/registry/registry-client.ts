@@ -13,7 +13,7 @@ import { type Limits, limitsOf, type RegistryOptions } from './options.ts';
 import { type HostContext, type HostRequest, type Operation, RegistryHost } from './registry-host.ts';
 import { Secrets } from './server-text.ts';
 
-export interface ClientRequest extends Pick<HostRequest, 'method' | 'body'> {
+export interface ClientRequest extends Pick<HostRequest, 'method' | 'body' | 'isOnce'> {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly doing: string;
@@ -27,6 +27,11 @@ export interface ClientRequest extends Pick<HostRequest, 'method' | 'body'> {
   readonly location?: URL | undefined;
   /** Where each host's redirect led before; the client keeps it up to date. */
   readonly locations?: Map<RegistryHost, URL>;
+}
+
+export interface Pushing {
+  /** The repository that blobs are mounted from, where there is one. */
+  readonly mountFrom?: string;
 }
 
 export interface ClientAnswer {
@@ -43,7 +48,7 @@ export class RegistryClient {
   /** A host was seen to send whole blobs where a part was asked for. */
   ignoresRanges = false;
   readonly #reference: RegistryReference;
-  readonly #isPushing: boolean;
+  readonly #pushing: Pushing | undefined;
   readonly #options: RegistryOptions;
   readonly #limits: Limits;
   /** Until when a mirror is passed over, by the monotonic clock. */
@@ -53,10 +58,10 @@ export class RegistryClient {
   readonly #retired: RegistryHost[] = [];
   #isClosed = false;
 
-  /** `isPushing`: the registry itself is asked alone, with tokens that allow to push. */
-  constructor(reference: RegistryReference, options: RegistryOptions, isPushing = false) {
+  /** `pushing`: the registry itself is asked alone, with tokens that allow to push. */
+  constructor(reference: RegistryReference, options: RegistryOptions, pushing?: Pushing) {
     this.#reference = reference;
-    this.#isPushing = isPushing;
+    this.#pushing = pushing;
     this.#options = options;
     this.#limits = limitsOf(options);
   }
@@ -141,6 +146,7 @@ export class RegistryClient {
         isFirst &&
         got.foreignURL !== undefined &&
         request.foreign === undefined &&
+        request.location === undefined &&
         EXPIRED_STATUSES.has(got.answer.status)
       ) {
         // The place that the registry named is gone; it may name a new one.
@@ -158,7 +164,7 @@ export class RegistryClient {
       request.isByTag ? config.mayResolveTags : config.mayPull,
     );
     // What lies elsewhere is asked for once, by the rules of the registry itself.
-    if (request.foreign !== undefined || this.#isPushing) return able.slice(-1);
+    if (request.foreign !== undefined || this.#pushing !== undefined) return able.slice(-1);
     const now = performance.now();
     const isWell = (host: RegistryHost): boolean => (this.#demoted.get(host) ?? 0) <= now;
     // The last one is asked in any case: there is nothing behind it.
@@ -173,7 +179,8 @@ export class RegistryClient {
     const context: HostContext = {
       registry: this.#reference.registry,
       repository: this.#reference.repository,
-      isPushing: this.#isPushing,
+      isPushing: this.#pushing !== undefined,
+      mountFrom: this.#pushing?.mountFrom,
       options: this.#options,
       limits: this.#limits,
       counters: this.counters,

@@ -21,6 +21,8 @@ export interface HostContext {
   readonly repository: string;
   /** Tokens are asked for that allow to push. */
   readonly isPushing: boolean;
+  /** And to pull from this repository, blobs of which are mounted in the one that is pushed to. */
+  readonly mountFrom: string | undefined;
   readonly options: RegistryOptions;
   readonly limits: Limits;
   readonly counters: Counters;
@@ -40,6 +42,11 @@ export interface HostRequest {
   readonly location?: URL | undefined;
   /** A place that the image names: asked instead of the registry, and given nothing that is the registry's. */
   readonly foreign?: URL | undefined;
+  /**
+   * What is sent is not sent again as it is: a connection that broke is thrown as TransportFailure, and any status is
+   * an answer but a 401 that credentials help against.
+   */
+  readonly isOnce?: boolean | undefined;
   /** For messages: `manifest latest of localhost:5000/x`. */
   readonly doing: string;
 }
@@ -88,6 +95,7 @@ export class RegistryHost {
       host: config,
       repository: context.repository,
       isPushing: context.isPushing,
+      mountFrom: context.mountFrom,
       finder: context.finder,
       trustedRealms: options.trustedRealms ?? [],
       limits,
@@ -127,7 +135,7 @@ export class RegistryHost {
       try {
         sent = await this.#follow(request, operation);
       } catch (error) {
-        if (!(error instanceof TransportFailure)) {
+        if (!(error instanceof TransportFailure) || request.isOnce === true) {
           throw error;
         }
         const failure = error.toError(request.doing, this.config.name);
@@ -148,7 +156,7 @@ export class RegistryHost {
         await this.#authorizer.answer(challenges, used, body, signal);
         continue;
       }
-      if (isRetryableStatus(answer.status)) {
+      if (isRetryableStatus(answer.status) && request.isOnce !== true) {
         const retryAfterMs = parseRetryAfter(answer.header('retry-after'), Date.now());
         const failure = await this.failure(sent, request.doing);
         if (!isRetrying) {

@@ -1,9 +1,9 @@
 /** Which answers are worth another try, and when. */
 
-const RETRYABLE_STATUSES: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504]);
+export const RETRYABLE_STATUSES: readonly number[] = [408, 425, 429, 500, 502, 503, 504];
 
 export function isRetryableStatus(status: number): boolean {
-  return RETRYABLE_STATUSES.has(status);
+  return RETRYABLE_STATUSES.includes(status);
 }
 
 /**

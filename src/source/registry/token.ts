@@ -6,7 +6,8 @@
  *   - the connection is no weaker than the one to the registry, and follows no redirect;
  *   - credentials go there only when it is the registry's own host, lies in the registry's own domain, or is
  *     named by the user (`trustedRealms`); else the token is asked for without any;
- *   - no more than `pull` is ever asked for a repository; `pull,push` for the one that is pushed to.
+ *   - no more than `pull` is ever asked for a repository; `pull,push` for the one that is pushed to, and `pull` of the
+ *     one that blobs are mounted from.
  */
 import { isIP } from 'node:net';
 import { PeelError } from '../../errors.ts';
@@ -32,6 +33,8 @@ export interface TokenContext {
   readonly repository: string;
   /** What is asked for is `pull,push`. */
   readonly isPushing: boolean;
+  /** `pull` of this repository is asked for, too. */
+  readonly mountFrom: string | undefined;
   readonly trustedRealms: readonly string[];
   readonly found: FoundCredential | undefined;
   readonly secrets: Secrets;
@@ -219,11 +222,11 @@ function domainOf(host: string): string | undefined {
 /** The challenge's scope with no action but those wanted for repositories; the repository's own where there is none. */
 function scopeOf(
   scope: string | undefined,
-  { repository, isPushing }: Pick<TokenContext, 'repository' | 'isPushing'>,
+  { repository, isPushing, mountFrom }: Pick<TokenContext, 'repository' | 'isPushing' | 'mountFrom'>,
 ): string {
   const own = `repository:${repository}:${isPushing ? 'pull,push' : 'pull'}`;
-  // Another repository is none of what is pushed to.
-  if (isPushing) return own;
+  // Another repository is none of what is pushed to, but the one that blobs are mounted from.
+  if (isPushing) return mountFrom === undefined ? own : `${own} repository:${mountFrom}:pull`;
   if (scope === undefined || scope.length > MAX_SCOPE_LENGTH) {
     return own;
   }
