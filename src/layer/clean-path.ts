@@ -6,6 +6,11 @@ import type { ByteString } from '../units.ts';
 
 /** PATH_MAX less its NUL: the longest path that a system call takes. */
 export const MAX_PATH = 4095;
+/**
+ * Of all paths and link targets of a layer: a hundred bytes each for five million entries. Both a tar under gzip and a
+ * stored TOC say long names again and again in a few bytes, and each becomes a string of its own.
+ */
+export const MAX_NAME_BYTES = 512 * 1024 ** 2;
 /** NAME_MAX: the longest name that the kernel's directory cache takes. */
 const MAX_COMPONENT = 255;
 /** image-spec layer.md "Whiteouts"; a whiteout may hide a name of 255 bytes, so it is longer itself. */

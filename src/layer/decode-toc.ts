@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import type { ByteString, Digest } from '../units.ts';
 import { compressed, uncompressed } from '../units.ts';
 import { ByteReader, StoredFormError } from './byte-reader.ts';
-import { MAX_PATH } from './clean-path.ts';
+import { MAX_NAME_BYTES, MAX_PATH } from './clean-path.ts';
 import { hasGaps, OWN_INDEX_FORMATS, type OwnIndex, ownIndexKey } from './own-index.ts';
 import type { Checkpoint, Entry, Span, SparsePiece, TocIndex } from './toc.ts';
 import {
@@ -31,10 +31,14 @@ import {
 } from './toc-format.ts';
 import { checkEntries, checkIndex } from './toc-invariants.ts';
 
-/** @throws StoredFormError for anything but what `encodeToc` of this version writes. */
-export function decodeToc(file: Buffer): SealedToc {
+/**
+ * @throws StoredFormError for anything but what `encodeToc` of this version writes, and for paths and link targets of
+ * more than `maxNameBytes` together.
+ */
+export function decodeToc(file: Buffer, maxNameBytes = MAX_NAME_BYTES): SealedToc {
   const { sealed, xattrs, entries } = decodeSections(file);
-  const toc = { ...sealed.toc, entries: decodeEntries(entries, decodeXattrs(xattrs)) };
+  const names = new NameReader(entries, maxNameBytes);
+  const toc = { ...sealed.toc, entries: decodeEntries(entries, names, decodeXattrs(xattrs)) };
   checkEntries(toc);
   return { ...sealed, toc };
 }
@@ -204,9 +208,8 @@ function decodeXattrs(reader: ByteReader): Xattrs[] {
   return sets;
 }
 
-function decodeEntries(reader: ByteReader, xattrSets: readonly Xattrs[]): Entry[] {
+function decodeEntries(reader: ByteReader, names: NameReader, xattrSets: readonly Xattrs[]): Entry[] {
   const entries: Entry[] = [];
-  const path = new PathReader();
   let mtimeSec = 0;
   let mtimeNsec = 0;
   let dataOffset = 0;
@@ -214,7 +217,7 @@ function decodeEntries(reader: ByteReader, xattrSets: readonly Xattrs[]): Entry[
     const bits = reader.byte();
     const type = ENTRY_TYPES[bits & TYPE_BITS];
     if (type === undefined) throw new StoredFormError('an unknown type of entry');
-    const entryPath = path.read(reader);
+    const entryPath = names.path();
     const mode = reader.number();
     const uid = reader.number();
     const gid = reader.number();
@@ -236,7 +239,7 @@ function decodeEntries(reader: ByteReader, xattrSets: readonly Xattrs[]): Entry[
       entryOffset = dataOffset;
       if ((bits & HAS_SPARSE) !== 0) sparse = readSparse(reader);
     } else if (type === 'symlink' || type === 'hardlink') {
-      target = reader.text();
+      target = names.target();
       size = type === 'symlink' ? target.length : 0;
     } else if (type === 'char' || type === 'block') {
       rdev = [reader.number(), reader.number()];
@@ -273,17 +276,42 @@ function readSparse(reader: ByteReader): SparsePiece[] {
   return pieces;
 }
 
-/** Paths that are written as what they share with the one before, and the rest. */
-class PathReader {
+/**
+ * Paths, which are written as what they share with the one before and the rest, and link targets. Ten bytes of a file
+ * can so be a path of 4 KiB: they are counted before they become strings.
+ */
+class NameReader {
+  readonly #reader: ByteReader;
+  readonly #maxBytes: number;
   readonly #scratch = Buffer.alloc(MAX_PATH);
   #length = 0;
+  #bytes = 0;
 
-  read(reader: ByteReader): ByteString {
-    const shared = reader.number();
-    const rest = reader.number();
+  constructor(reader: ByteReader, maxBytes: number) {
+    this.#reader = reader;
+    this.#maxBytes = maxBytes;
+  }
+
+  path(): ByteString {
+    const shared = this.#reader.number();
+    const rest = this.#reader.number();
     if (shared > this.#length || shared + rest > MAX_PATH) throw new StoredFormError('a path out of bounds');
-    this.#scratch.set(reader.raw(rest), shared);
+    this.#scratch.set(this.#reader.raw(rest), shared);
     this.#length = shared + rest;
+    this.#count(this.#length);
     return this.#scratch.toString('latin1', 0, this.#length) as ByteString;
+  }
+
+  target(): ByteString {
+    const target = this.#reader.text();
+    this.#count(target.length);
+    return target;
+  }
+
+  #count(length: number): void {
+    this.#bytes += length;
+    if (this.#bytes > this.#maxBytes) {
+      throw new StoredFormError(`paths and link targets of more than ${this.#maxBytes} bytes together`);
+    }
   }
 }

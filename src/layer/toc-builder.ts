@@ -1,6 +1,7 @@
 /** Collects the entries of one layer while it is scanned, within the caps of FAULTS section 7. */
 import { PeelError } from '../errors.ts';
 import type { TarFrame } from '../native.ts';
+import { MAX_NAME_BYTES } from './clean-path.ts';
 import { decodeFrame, isSkipped } from './header.ts';
 import type { Entry } from './toc.ts';
 
@@ -8,14 +9,23 @@ const MAX_ENTRIES = 5_000_000;
 /** A layer can hold millions of members that we skip; their warnings should not be the larger part of its TOC. */
 const MAX_WARNINGS = 100;
 
+/** Default: the caps. */
+interface LayerLimits {
+  readonly maxEntries?: number;
+  readonly maxNameBytes?: number;
+}
+
 export class TocBuilder {
   readonly entries: Entry[] = [];
   readonly #warnings: string[] = [];
   #warningsLeftOut = 0;
   readonly #maxEntries: number;
+  readonly #maxNameBytes: number;
+  #nameBytes = 0;
 
-  constructor(maxEntries = MAX_ENTRIES) {
+  constructor({ maxEntries = MAX_ENTRIES, maxNameBytes = MAX_NAME_BYTES }: LayerLimits = {}) {
     this.#maxEntries = maxEntries;
+    this.#maxNameBytes = maxNameBytes;
   }
 
   /** @throws PeelError for a header that is broken or passes a cap; its facts have the offset. */
@@ -26,9 +36,14 @@ export class TocBuilder {
         this.warn(decoded.warning);
       } else {
         if (this.entries.length === this.#maxEntries) {
-          throw new PeelError('ERR_LIMIT_EXCEEDED', `more than ${this.#maxEntries} entries in one layer`, {
-            facts: { offset: frame.headerOffset },
-          });
+          throw tooMuch(`more than ${this.#maxEntries} entries in one layer`, frame);
+        }
+        this.#nameBytes += decoded.path.length + (decoded.target?.length ?? 0);
+        if (this.#nameBytes > this.#maxNameBytes) {
+          throw tooMuch(
+            `paths and link targets of more than ${this.#maxNameBytes} bytes in one layer`,
+            frame,
+          );
         }
         this.entries.push(decoded);
       }
@@ -44,4 +59,8 @@ export class TocBuilder {
     if (this.#warningsLeftOut === 0) return this.#warnings;
     return [...this.#warnings, `${this.#warningsLeftOut} more warnings of this kind`];
   }
+}
+
+function tooMuch(what: string, { headerOffset }: TarFrame): PeelError {
+  return new PeelError('ERR_LIMIT_EXCEEDED', what, { facts: { offset: headerOffset } });
 }

@@ -221,10 +221,23 @@ describe('buildToc names layer and offset', () => {
   });
 
   test('more entries than the cap', () => {
-    const builder = new TocBuilder(2);
+    const builder = new TocBuilder({ maxEntries: 2 });
     const frame = frameOf(rawHeader());
     builder.add([frame, frame]);
     expect(() => builder.add([frame])).toThrow(expect.objectContaining({ code: 'ERR_LIMIT_EXCEEDED' }));
+  });
+
+  test('paths and link targets that come to more than the cap', () => {
+    const long = frameOf(rawHeader({ name: 'n'.repeat(90), type: '2', link: 't'.repeat(90) }));
+    const builder = new TocBuilder({ maxNameBytes: 500 });
+    builder.add([long, long]);
+    expect(() => builder.add([long])).toThrow(
+      expect.objectContaining({
+        code: 'ERR_LIMIT_EXCEEDED',
+        message: expect.stringContaining('paths and link targets of more than 500 bytes') as string,
+        facts: { offset: 4096 },
+      }),
+    );
   });
 
   test('E84: an extended header beyond 1 MiB', async () => {

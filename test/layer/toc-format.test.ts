@@ -127,6 +127,26 @@ describe('a stored TOC', () => {
     for (const count of [1, 2 ** 31, 2 ** 52]) expect(outcomeOf(sections(count))).toBe('refused');
   });
 
+  test('whose names come to more than the cap is refused, however few bytes say them', () => {
+    const longest = 'd/'.repeat(2000);
+    const [entry] = fixedToc().entries;
+    if (entry === undefined) throw new Error('no entry');
+    const entries = Array.from(
+      { length: 1000 },
+      (_, n): Entry => ({ ...entry, path: `${longest}${n}` as ByteString }),
+    );
+    const file = encoded({ ...fixedToc(), entries });
+    expect(file.length / entries.length).toBeLessThan(20);
+    const nameBytes = entries.reduce((sum, { path }) => sum + path.length, 0);
+    expect(decodeToc(file, nameBytes).toc.entries).toHaveLength(1000);
+    expect(() => decodeToc(file, nameBytes - 1)).toThrow(
+      new StoredFormError(`paths and link targets of more than ${nameBytes - 1} bytes together`),
+    );
+    const link: Entry = { ...entry, path: 'l' as ByteString, type: 'symlink', target: longest as ByteString };
+    const ofLinks = encoded({ ...fixedToc(), entries: [link, { ...link, path: 'm' as ByteString }] });
+    expect(() => decodeToc(ofLinks, longest.length * 2)).toThrow('paths and link targets');
+  });
+
   test('takes less than 40 bytes an entry, names included, for 100,000 entries of a common kind', () => {
     const entries = Array.from(
       { length: 100_000 },
