@@ -13,6 +13,7 @@
         "native/fuse_init.cc",
         "native/fuse_later.cc",
         "native/fuse_mount.cc",
+        "native/fuse_mount_binding.cc",
         "native/fuse_ops.cc",
         "native/fuse_parked.cc",
         "native/fuse_session.cc",

@@ -1,12 +1,9 @@
-// The FUSE server for JavaScript: mount, openSession and what a session does. Typed in src/native-fuse.ts.
+// The FUSE server for JavaScript: openSession and what a session does. Typed in src/native-fuse.ts.
 //
 // A session's threads read the Buffer that holds the tree, so the Buffer is referenced until no thread is left; at
 // the end of the environment the session is stopped first (a cleanup hook), and the Buffer goes after.
 #include <errno.h>
-#include <sys/mount.h>
-#include <unistd.h>
 
-#include <cmath>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -15,49 +12,16 @@
 #include <vector>
 
 #include "bindings.h"
-#include "fuse_mount.h"
 #include "fuse_session.h"
 
 namespace peel {
 namespace {
 
 constexpr double kLargestNumber = 9007199254740991.0;
+constexpr double kLargestUint32 = 4294967295.0;
+constexpr double kLargestDescriptor = 2147483647.0;
+constexpr double kMostLayers = 65535;
 constexpr size_t kNumbersPerEvent = 5;
-
-bool GetWhole(napi_env env, napi_value value, double most, uint64_t& number) {
-  double given = 0;
-  if (!GetNumber(env, value, given)) return false;
-  if (!(given >= 0 && given <= most) || given != std::floor(given)) {
-    ThrowType(env, "number out of range");
-    return false;
-  }
-  number = static_cast<uint64_t>(given);
-  return true;
-}
-
-bool GetText(napi_env env, napi_value value, std::string& text) {
-  const uint8_t* data = nullptr;
-  size_t length = 0;
-  if (!GetBytes(env, value, data, length)) return false;
-  text.assign(reinterpret_cast<const char*>(data), length);
-  if (text.find('\0') == std::string::npos) return true;
-  ThrowType(env, "a NUL byte in a path or an option");
-  return false;
-}
-
-bool GetFloats(napi_env env, napi_value value, const double*& data, size_t& length) {
-  bool is_typed_array = false;
-  napi_typedarray_type type;
-  void* memory = nullptr;
-  if (napi_is_typedarray(env, value, &is_typed_array) == napi_ok && is_typed_array &&
-      napi_get_typedarray_info(env, value, &type, &length, &memory, nullptr, nullptr) == napi_ok &&
-      type == napi_float64_array) {
-    data = static_cast<const double*>(memory);
-    return true;
-  }
-  ThrowType(env, "not a Float64Array");
-  return false;
-}
 
 // The JavaScript side of a session.
 struct FuseHandle {
@@ -108,79 +72,12 @@ void Deliver(napi_env env, napi_value callback, void* context, void*) {
   napi_call_function(env, global, callback, 1, argument, &result);
 }
 
-napi_value Undefined(napi_env env) {
-  napi_value value = nullptr;
-  return napi_get_undefined(env, &value) == napi_ok ? value : nullptr;
-}
-
-// mountFuse(path, source, flags, options): a descriptor, or a negated errno
-napi_value MountFuse(napi_env env, napi_callback_info info) {
-  napi_value arguments[4];
-  std::string path;
-  std::string source;
-  std::string options;
-  uint64_t flags = 0;
-  if (!Arguments(env, info, arguments) || !GetText(env, arguments[0], path) || !GetText(env, arguments[1], source) ||
-      !GetWhole(env, arguments[2], 4294967295.0, flags) || !GetText(env, arguments[3], options)) {
-    return nullptr;
-  }
-  const fuse::Mounted mounted = fuse::MountDirectly(path, source, static_cast<unsigned long>(flags), options);
-  return NumberOf(env, mounted.fd >= 0 ? mounted.fd : -mounted.error);
-}
-
-class HelperJob final : public Job {
- public:
-  HelperJob(std::string program, std::string path, std::string options, int limit_ms)
-      : program_(std::move(program)), path_(std::move(path)), options_(std::move(options)), limit_ms_(limit_ms) {}
-  ~HelperJob() override {
-    if (mounted_.fd >= 0) close(mounted_.fd);
-  }
-
-  Status Run() override {
-    mounted_ = fuse::MountThroughHelper(program_, path_, options_, limit_ms_);
-    return Status::Ok();
-  }
-  napi_value Result(napi_env env) override {
-    napi_value object = nullptr;
-    if (napi_create_object(env, &object) != napi_ok ||
-        !SetProperty(env, object, "result", NumberOf(env, mounted_.fd >= 0 ? mounted_.fd : -mounted_.error)) ||
-        !SetProperty(env, object, "message", BufferOf(env, mounted_.message.data(), mounted_.message.size()))) {
-      return nullptr;
-    }
-    mounted_.fd = -1;  // theirs now
-    return object;
-  }
-
- private:
-  std::string program_;
-  std::string path_;
-  std::string options_;
-  int limit_ms_;
-  fuse::Mounted mounted_;
-};
-
-// mountFuseWithHelper(program, path, options, limitMs): Promise<{result, message}>
-napi_value MountFuseWithHelper(napi_env env, napi_callback_info info) {
-  napi_value arguments[4];
-  std::string program;
-  std::string path;
-  std::string options;
-  uint64_t limit = 0;
-  if (!Arguments(env, info, arguments) || !GetText(env, arguments[0], program) || !GetText(env, arguments[1], path) ||
-      !GetText(env, arguments[2], options) || !GetWhole(env, arguments[3], 1e6, limit)) {
-    return nullptr;
-  }
-  return StartJob(
-      env, "peel fusermount",
-      std::make_unique<HelperJob>(std::move(program), std::move(path), std::move(options), static_cast<int>(limit)));
-}
-
 // Four numbers a link that is shown with another target: directory, ino, start and end in `bytes`.
 bool GetTargets(const double* table, size_t length, const uint8_t* bytes, size_t size, fuse::OpsOptions& options) {
   if (length % 4 != 0) return false;
   for (size_t i = 0; i < length; i += 4) {
     for (size_t j = i; j < i + 4; ++j) {
-      if (!(table[j] >= 0 && table[j] <= 4294967295.0)) return false;
+      if (!(table[j] >= 0 && table[j] <= kLargestUint32)) return false;
     }
     const auto start = static_cast<size_t>(table[i + 2]);
     const auto end = static_cast<size_t>(table[i + 3]);
@@ -224,17 +121,13 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
   uint64_t limit = 0;
   double passthrough_from = 0;
   if (!Arguments(env, info, arguments) || !GetBytes(env, arguments[0], data, size) ||
-      !GetWhole(env, arguments[2], 65535, layers) || !GetNumber(env, arguments[3], uid) ||
-      !GetNumber(env, arguments[4], gid) || !GetFloats(env, arguments[7], targets, target_count) ||
-      !GetBytes(env, arguments[8], target_bytes, target_size) || !GetWhole(env, arguments[9], 64, threads) ||
-      !GetWhole(env, arguments[10], kLargestNumber, limit) || !GetNumber(env, arguments[12], passthrough_from)) {
+      !GetBool(env, arguments[1], is_whole) || !GetWhole(env, arguments[2], kMostLayers, layers) ||
+      !GetNumber(env, arguments[3], uid) || !GetNumber(env, arguments[4], gid) ||
+      !GetBool(env, arguments[5], kernel_checks) || !GetBool(env, arguments[6], contains_links) ||
+      !GetFloats(env, arguments[7], targets, target_count) || !GetBytes(env, arguments[8], target_bytes, target_size) ||
+      !GetWhole(env, arguments[9], 64, threads) || !GetWhole(env, arguments[10], kLargestNumber, limit) ||
+      !GetBool(env, arguments[11], over_uring) || !GetNumber(env, arguments[12], passthrough_from)) {
     return nullptr;
-  }
-  if (napi_get_value_bool(env, arguments[1], &is_whole) != napi_ok ||
-      napi_get_value_bool(env, arguments[5], &kernel_checks) != napi_ok ||
-      napi_get_value_bool(env, arguments[6], &contains_links) != napi_ok ||
-      napi_get_value_bool(env, arguments[11], &over_uring) != napi_ok) {
-    return ThrowType(env, "not a boolean");
   }
   try {
     fuse::OpsOptions ops;
@@ -281,13 +174,18 @@ napi_value OpenFuseSession(napi_env env, napi_callback_info info) {
   }
 }
 
+// The session, which is the first argument of what follows; nullptr with an exception pending.
+template <size_t N>
+std::shared_ptr<FuseHandle> SessionOf(napi_env env, napi_callback_info info, napi_value (&arguments)[N]) {
+  return Arguments(env, info, arguments) ? Handle<FuseHandle>::Get(env, arguments[0]) : nullptr;
+}
+
 // startFuseSession(session, fd): takes the descriptor over
 napi_value StartFuseSession(napi_env env, napi_callback_info info) {
   napi_value arguments[2];
   uint64_t fd = 0;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
-  if (handle == nullptr || !GetWhole(env, arguments[1], 2147483647.0, fd)) return nullptr;
+  const auto handle = SessionOf(env, info, arguments);
+  if (handle == nullptr || !GetWhole(env, arguments[1], kLargestDescriptor, fd)) return nullptr;
   if (handle->is_over) return ThrowType(env, "the session is over");
   if (Status status = handle->session->Start(static_cast<int>(fd)); !status.ok()) return Throw(env, status);
   return Undefined(env);
@@ -299,10 +197,10 @@ napi_value SetFuseTree(napi_env env, napi_callback_info info) {
   const uint8_t* data = nullptr;
   size_t size = 0;
   bool is_whole = false;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
-  if (handle == nullptr || !GetBytes(env, arguments[1], data, size)) return nullptr;
-  if (napi_get_value_bool(env, arguments[2], &is_whole) != napi_ok) return ThrowType(env, "not a boolean");
+  const auto handle = SessionOf(env, info, arguments);
+  if (handle == nullptr || !GetBytes(env, arguments[1], data, size) || !GetBool(env, arguments[2], is_whole)) {
+    return nullptr;
+  }
   if (handle->is_over) return ThrowType(env, "the session is over");
   if (handle->tree != nullptr) return ThrowType(env, "the session has a whole tree");
   try {
@@ -322,8 +220,7 @@ napi_value SetFuseTree(napi_env env, napi_callback_info info) {
 napi_value FailFuseWaiting(napi_env env, napi_callback_info info) {
   napi_value arguments[2];
   uint64_t error = 0;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  const auto handle = SessionOf(env, info, arguments);
   if (handle == nullptr || !GetWhole(env, arguments[1], 511, error)) return nullptr;
   handle->session->FailWaiting(error == 0 ? EIO : static_cast<int>(error));
   return Undefined(env);
@@ -332,8 +229,7 @@ napi_value FailFuseWaiting(napi_env env, napi_callback_info info) {
 // noteFuseProgress(session)
 napi_value NoteFuseProgress(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  const auto handle = SessionOf(env, info, arguments);
   if (handle == nullptr) return nullptr;
   handle->session->NoteProgress();
   return Undefined(env);
@@ -342,8 +238,7 @@ napi_value NoteFuseProgress(napi_env env, napi_callback_info info) {
 // stopFuseSession(session)
 napi_value StopFuseSession(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  const auto handle = SessionOf(env, info, arguments);
   if (handle == nullptr) return nullptr;
   handle->End();
   return Undefined(env);
@@ -356,9 +251,8 @@ napi_value AddFuseLayer(napi_env env, napi_callback_info info) {
   SpanFilesOfLayer files;
   const double* ends = nullptr;
   size_t count = 0;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
-  if (handle == nullptr || !GetWhole(env, arguments[1], 65535, layer) ||
+  const auto handle = SessionOf(env, info, arguments);
+  if (handle == nullptr || !GetWhole(env, arguments[1], kMostLayers, layer) ||
       !GetText(env, arguments[2], files.spans_path) || !GetText(env, arguments[3], files.map_path) ||
       !GetFloats(env, arguments[4], ends, count)) {
     return nullptr;
@@ -375,8 +269,7 @@ napi_value AddFuseLayer(napi_env env, napi_callback_info info) {
   } catch (const std::exception&) {
     return Throw(env, Status::Of(Fault::kMemory, "out of memory"));
   }
-  napi_value value = nullptr;
-  return napi_get_boolean(env, is_new, &value) == napi_ok ? value : nullptr;
+  return BoolOf(env, is_new);
 }
 
 // markFuseSpan(session, layer, span)
@@ -384,10 +277,9 @@ napi_value MarkFuseSpan(napi_env env, napi_callback_info info) {
   napi_value arguments[3];
   uint64_t layer = 0;
   uint64_t span = 0;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
-  if (handle == nullptr || !GetWhole(env, arguments[1], 65535, layer) ||
-      !GetWhole(env, arguments[2], 4294967295.0, span)) {
+  const auto handle = SessionOf(env, info, arguments);
+  if (handle == nullptr || !GetWhole(env, arguments[1], kMostLayers, layer) ||
+      !GetWhole(env, arguments[2], kLargestUint32, span)) {
     return nullptr;
   }
   handle->session->span_files().MarkReady(static_cast<uint32_t>(layer), static_cast<uint32_t>(span));
@@ -400,10 +292,9 @@ napi_value AddFuseBacking(napi_env env, napi_callback_info info) {
   uint64_t ino = 0;
   std::string path;
   uint64_t fd = 0;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
-  if (handle == nullptr || !GetWhole(env, arguments[1], 4294967295.0, ino) || !GetText(env, arguments[2], path) ||
-      !GetWhole(env, arguments[3], 2147483647.0, fd)) {
+  const auto handle = SessionOf(env, info, arguments);
+  if (handle == nullptr || !GetWhole(env, arguments[1], kLargestUint32, ino) || !GetText(env, arguments[2], path) ||
+      !GetWhole(env, arguments[3], kLargestDescriptor, fd)) {
     return nullptr;
   }
   bool is_known = false;
@@ -412,8 +303,7 @@ napi_value AddFuseBacking(napi_env env, napi_callback_info info) {
   } catch (const std::exception&) {
     return Throw(env, Status::Of(Fault::kMemory, "out of memory"));
   }
-  napi_value value = nullptr;
-  return napi_get_boolean(env, is_known, &value) == napi_ok ? value : nullptr;
+  return BoolOf(env, is_known);
 }
 
 // replyFuse(session, id, bytes): 0, or the errno that the kernel refused them with
@@ -422,8 +312,7 @@ napi_value ReplyFuse(napi_env env, napi_callback_info info) {
   uint64_t id = 0;
   const uint8_t* data = nullptr;
   size_t size = 0;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  const auto handle = SessionOf(env, info, arguments);
   if (handle == nullptr || !GetWhole(env, arguments[1], kLargestNumber, id) ||
       !GetBytes(env, arguments[2], data, size)) {
     return nullptr;
@@ -436,8 +325,7 @@ napi_value FailFuse(napi_env env, napi_callback_info info) {
   napi_value arguments[3];
   uint64_t id = 0;
   uint64_t error = 0;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  const auto handle = SessionOf(env, info, arguments);
   if (handle == nullptr || !GetWhole(env, arguments[1], kLargestNumber, id) ||
       !GetWhole(env, arguments[2], 511, error)) {
     return nullptr;
@@ -451,10 +339,9 @@ napi_value WatchFuse(napi_env env, napi_callback_info info) {
   std::string program;
   uint64_t connection = 0;
   uint64_t limit = 0;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  const auto handle = SessionOf(env, info, arguments);
   if (handle == nullptr || !GetText(env, arguments[1], program) ||
-      !GetWhole(env, arguments[2], 4294967295.0, connection) || !GetWhole(env, arguments[3], 86400000.0, limit)) {
+      !GetWhole(env, arguments[2], kLargestUint32, connection) || !GetWhole(env, arguments[3], 86400000.0, limit)) {
     return nullptr;
   }
   return NumberOf(env, handle->session->Watch(program, static_cast<uint32_t>(connection), limit));
@@ -464,9 +351,8 @@ napi_value WatchFuse(napi_env env, napi_callback_info info) {
 napi_value FusePathOf(napi_env env, napi_callback_info info) {
   napi_value arguments[2];
   uint64_t ino = 0;
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
-  if (handle == nullptr || !GetWhole(env, arguments[1], 4294967295.0, ino)) return nullptr;
+  const auto handle = SessionOf(env, info, arguments);
+  if (handle == nullptr || !GetWhole(env, arguments[1], kLargestUint32, ino)) return nullptr;
   const std::string path = handle->is_over ? "" : handle->session->PathOf(static_cast<uint32_t>(ino));
   return BufferOf(env, path.data(), path.size());
 }
@@ -474,31 +360,29 @@ napi_value FusePathOf(napi_env env, napi_callback_info info) {
 // fuseStatistics(session): an object of counts, those above 0
 napi_value FuseStatistics(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
-  if (!Arguments(env, info, arguments)) return nullptr;
-  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  const auto handle = SessionOf(env, info, arguments);
   napi_value object = nullptr;
   if (handle == nullptr || napi_create_object(env, &object) != napi_ok) return nullptr;
+  bool is_set = true;
+  const auto set = [&](const char* name, uint64_t count) {
+    if (count > 0) is_set = is_set && SetProperty(env, object, name, NumberOf(env, static_cast<double>(count)));
+  };
   uint64_t others = 0;
   for (uint32_t opcode = 0; opcode < fuse::kOpcodes; ++opcode) {
     const uint64_t count = handle->session->Count(opcode);
     const char* name = fuse::NameOf(opcode);
-    if (name == nullptr) others += count;
-    if (name == nullptr || count == 0) continue;
-    if (!SetProperty(env, object, name, NumberOf(env, static_cast<double>(count)))) return nullptr;
+    if (name == nullptr) {
+      others += count;
+    } else {
+      set(name, count);
+    }
   }
-  const uint64_t misses = handle->session->Misses();
-  const uint64_t over_uring = handle->session->OverUring();
-  if (others > 0 && !SetProperty(env, object, "refused", NumberOf(env, static_cast<double>(others)))) return nullptr;
-  if (misses > 0 && !SetProperty(env, object, "missed", NumberOf(env, static_cast<double>(misses)))) return nullptr;
-  if (over_uring > 0 && !SetProperty(env, object, "io_uring", NumberOf(env, static_cast<double>(over_uring))))
-    return nullptr;
-  const uint64_t waits = handle->session->Waits();
-  if (waits > 0 && !SetProperty(env, object, "waited", NumberOf(env, static_cast<double>(waits)))) return nullptr;
-  const uint64_t passed = handle->session->open_files().Passed();
-  if (passed > 0 && !SetProperty(env, object, "passthrough", NumberOf(env, static_cast<double>(passed)))) {
-    return nullptr;
-  }
-  return object;
+  set("refused", others);
+  set("missed", handle->session->Misses());
+  set("io_uring", handle->session->OverUring());
+  set("waited", handle->session->Waits());
+  set("passthrough", handle->session->open_files().Passed());
+  return is_set ? object : nullptr;
 }
 
 }  // namespace
@@ -508,8 +392,6 @@ bool AddFuse(napi_env env, napi_value exports) {
     const char* name;
     napi_callback function;
   } functions[] = {
-      {"mountFuse", MountFuse},
-      {"mountFuseWithHelper", MountFuseWithHelper},
       {"openFuseSession", OpenFuseSession},
       {"startFuseSession", StartFuseSession},
       {"setFuseTree", SetFuseTree},

@@ -1,5 +1,6 @@
 #include "napi_helpers.h"
 
+#include <cmath>
 #include <exception>
 #include <utility>
 
@@ -120,6 +121,23 @@ bool GetNumber(napi_env env, napi_value value, double& number) {
   return false;
 }
 
+bool GetWhole(napi_env env, napi_value value, double most, uint64_t& number) {
+  double given = 0;
+  if (!GetNumber(env, value, given)) return false;
+  if (!(given >= 0 && given <= most) || given != std::floor(given)) {
+    ThrowType(env, "number out of range");
+    return false;
+  }
+  number = static_cast<uint64_t>(given);
+  return true;
+}
+
+bool GetBool(napi_env env, napi_value value, bool& flag) {
+  if (napi_get_value_bool(env, value, &flag) == napi_ok) return true;
+  ThrowType(env, "not a boolean");
+  return false;
+}
+
 bool GetBytes(napi_env env, napi_value value, const uint8_t*& data, size_t& length) {
   bool is_typed_array = false;
   napi_typedarray_type type;
@@ -134,9 +152,43 @@ bool GetBytes(napi_env env, napi_value value, const uint8_t*& data, size_t& leng
   return false;
 }
 
+bool GetText(napi_env env, napi_value value, std::string& text) {
+  const uint8_t* data = nullptr;
+  size_t length = 0;
+  if (!GetBytes(env, value, data, length)) return false;
+  text.assign(reinterpret_cast<const char*>(data), length);
+  if (text.find('\0') == std::string::npos) return true;
+  ThrowType(env, "a NUL byte in a path or an option");
+  return false;
+}
+
+bool GetFloats(napi_env env, napi_value value, const double*& data, size_t& length) {
+  bool is_typed_array = false;
+  napi_typedarray_type type;
+  void* memory = nullptr;
+  if (napi_is_typedarray(env, value, &is_typed_array) == napi_ok && is_typed_array &&
+      napi_get_typedarray_info(env, value, &type, &length, &memory, nullptr, nullptr) == napi_ok &&
+      type == napi_float64_array) {
+    data = static_cast<const double*>(memory);
+    return true;
+  }
+  ThrowType(env, "not a Float64Array");
+  return false;
+}
+
 napi_value NumberOf(napi_env env, double number) {
   napi_value value = nullptr;
   return napi_create_double(env, number, &value) == napi_ok ? value : nullptr;
+}
+
+napi_value BoolOf(napi_env env, bool flag) {
+  napi_value value = nullptr;
+  return napi_get_boolean(env, flag, &value) == napi_ok ? value : nullptr;
+}
+
+napi_value Undefined(napi_env env) {
+  napi_value value = nullptr;
+  return napi_get_undefined(env, &value) == napi_ok ? value : nullptr;
 }
 
 napi_value BufferOf(napi_env env, const void* data, size_t length) {

@@ -44,9 +44,17 @@ bool Arguments(napi_env env, napi_callback_info info, napi_value (&values)[N]) {
   return false;
 }
 bool GetNumber(napi_env env, napi_value value, double& number);
+// From 0 to `most`, which is at most 2^53 - 1.
+bool GetWhole(napi_env env, napi_value value, double most, uint64_t& number);
+bool GetBool(napi_env env, napi_value value, bool& flag);
 bool GetBytes(napi_env env, napi_value value, const uint8_t*& data, size_t& length);
+// The bytes of a path or an option: without a NUL.
+bool GetText(napi_env env, napi_value value, std::string& text);
+bool GetFloats(napi_env env, napi_value value, const double*& data, size_t& length);
 
 napi_value NumberOf(napi_env env, double number);
+napi_value BoolOf(napi_env env, bool flag);
+napi_value Undefined(napi_env env);
 // Copies.
 napi_value BufferOf(napi_env env, const void* data, size_t length);
 bool SetProperty(napi_env env, napi_value object, const char* name, napi_value value);

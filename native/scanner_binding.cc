@@ -227,8 +227,9 @@ napi_value StartOn(napi_env env, napi_callback_info info) {
   bool last = false;
   if (!Arguments(env, info, arguments)) return nullptr;
   std::shared_ptr<ScannerHandle> handle = Handle<ScannerHandle>::Get(env, arguments[0]);
-  if (handle == nullptr || !GetBytes(env, arguments[1], data, length)) return nullptr;
-  if (napi_get_value_bool(env, arguments[2], &last) != napi_ok) return ThrowType(env, "not a boolean");
+  if (handle == nullptr || !GetBytes(env, arguments[1], data, length) || !GetBool(env, arguments[2], last)) {
+    return nullptr;
+  }
   if (handle->busy) return ThrowType(env, "a write is still under way");
   if (handle->scanner == nullptr) return Throw(env, Status::Of(Fault::kClosed, "the scanner is closed"));
   if (handle->failed && std::is_same_v<Work, ScanJob>) {
@@ -251,8 +252,7 @@ napi_value KeepTar(napi_env env, napi_callback_info info) {
   napi_value arguments[2];
   if (!Arguments(env, info, arguments)) return nullptr;
   std::shared_ptr<ScannerHandle> handle = Handle<ScannerHandle>::Get(env, arguments[0]);
-  if (handle == nullptr) return nullptr;
-  if (napi_get_value_bool(env, arguments[1], &handle->keeps_tar) != napi_ok) return ThrowType(env, "not a boolean");
+  if (handle != nullptr) GetBool(env, arguments[1], handle->keeps_tar);
   return nullptr;
 }
 

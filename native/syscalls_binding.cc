@@ -70,8 +70,10 @@ napi_value Unmount(napi_env env, napi_callback_info info) {
   const uint8_t* data = nullptr;
   size_t length = 0;
   bool lazy = false;
-  if (!Arguments(env, info, arguments) || !GetBytes(env, arguments[0], data, length)) return nullptr;
-  if (napi_get_value_bool(env, arguments[1], &lazy) != napi_ok) return ThrowType(env, "not a boolean");
+  if (!Arguments(env, info, arguments) || !GetBytes(env, arguments[0], data, length) ||
+      !GetBool(env, arguments[1], lazy)) {
+    return nullptr;
+  }
   const std::string path(reinterpret_cast<const char*>(data), length);
   const int result = umount2(path.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
   return NumberOf(env, result == 0 ? 0 : errno);

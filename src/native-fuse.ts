@@ -4,7 +4,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { PeelError } from './errors.ts';
-import { addonPart } from './native.ts';
+import { addonPart } from './native/addon.ts';
 import type { ByteString } from './units.ts';
 
 /** A descriptor, or what kept it away. `errno` is positive. */

@@ -1,11 +1,8 @@
 /**
- * The only file that loads the addon (native/). Validates what goes in, types what comes out, and turns the
- * addon's statuses into PeelErrors. See native/README.md for threads and ownership.
+ * What the addon does with layers: the pass over one, and decompression from a checkpoint. Validates what goes in, types
+ * what comes out. See native/README.md for threads and ownership.
  */
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
-import { getSystemErrorMap } from 'node:util';
-import { type ErrorCode, type ErrorFacts, PeelError } from './errors.ts';
+import { addonPart, settled, validateBytes, validateInteger } from './native/addon.ts';
 import type { Digest } from './units.ts';
 
 export type Compression = 'none' | 'gzip' | 'zstd' | 'xz' | 'bzip2';
@@ -172,7 +169,7 @@ interface NativeResult {
   readonly windows: Buffer;
 }
 
-/** What native/addon.cc exports. */
+/** What native/addon.cc exports of this. */
 interface Addon {
   createScanner(
     spanSize: number,
@@ -195,46 +192,12 @@ interface Addon {
   runDecoder(decoder: NativeHandle<'decoder'>, bytes: Uint8Array, maxOutput: number): Promise<Buffer>;
   closeDecoder(decoder: NativeHandle<'decoder'>): void;
   sha256(bytes: Uint8Array): Promise<Buffer>;
-  /** 0, or an errno. */
-  punchHole(fd: number, offset: number, length: number): number;
-  /** 0, or an errno. */
-  unmount(path: Uint8Array, lazy: boolean): number;
-  /** A mapping, or an errno. */
-  mapFile(fd: number, length: number): Buffer | number;
-  validateTree(bytes: Uint8Array): Promise<void>;
 }
 
 const EMPTY = new Uint8Array(0);
-let loaded: Addon | undefined;
 
-/**
- * The addon, loaded on first use, so that `--help` works without it. The path is the same from `src/` and
- * from `dist/`.
- * @throws PeelError ERR_NATIVE_MISSING.
- */
 function addon(): Addon {
-  if (loaded === undefined) {
-    const path = fileURLToPath(new URL('../build/Release/peel.node', import.meta.url));
-    try {
-      loaded = createRequire(import.meta.url)(path) as Addon;
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
-      throw new PeelError(
-        'ERR_NATIVE_MISSING',
-        `cannot load the native part: ${reason}; build it with: npm rebuild peel (in a checkout: npm run install)`,
-        { facts: { path }, cause },
-      );
-    }
-  }
-  return loaded;
-}
-
-/**
- * The functions of the addon that another file gives types to (`src/native-fuse.ts`).
- * @throws PeelError ERR_NATIVE_MISSING.
- */
-export function addonPart(): unknown {
-  return addon();
+  return addonPart() as Addon;
 }
 
 /** A new pass over one blob. @throws RangeError for options out of range. */
@@ -330,82 +293,6 @@ export async function sha256(data: Uint8Array): Promise<Buffer> {
   return await settled('sha256', () => addon().sha256(data));
 }
 
-/**
- * Gives the bytes of a file back to the file system; they read as zeros, the size stays.
- * False where the file system cannot do that. @throws PeelError ERR_IO.
- */
-export function punchHole(fd: number, offset: number, length: number): boolean {
-  validateInteger('fd', fd, 0, 2 ** 31 - 1);
-  validateInteger('offset', offset, 0, Number.MAX_SAFE_INTEGER);
-  validateInteger('length', length, 1, Number.MAX_SAFE_INTEGER - offset);
-  const errno = addon().punchHole(fd, offset, length);
-  if (errno === 0) return true;
-  const name = errnoName(errno);
-  if (name === 'EOPNOTSUPP' || name === 'ENOTSUP' || name === 'ENOSYS') return false;
-  throw new PeelError('ERR_IO', `cannot punch a hole of ${length} bytes at ${offset}: ${name}`, {
-    facts: { errno: name, fd, offset, length },
-  });
-}
-
-/**
- * The first `length` bytes of a file, mapped read-only: shared with every other process that maps it, and no part
- * of the heap. The descriptor may be closed at once; the mapping goes when the Buffer and all views of it are
- * garbage. A write to the Buffer ends the process, and so does reading it once somebody has cut the file short:
- * only for files that are never written again under their name, but replaced by rename.
- * @throws PeelError ERR_IO, also for what is no regular file or shorter than `length`.
- */
-export function mapFile(fd: number, length: number): Buffer {
-  validateInteger('fd', fd, 0, 2 ** 31 - 1);
-  validateInteger('length', length, 1, 2 ** 32 - 1);
-  const mapping = addon().mapFile(fd, length);
-  if (typeof mapping !== 'number') return mapping;
-  const name = errnoName(mapping);
-  throw new PeelError('ERR_IO', `cannot map ${length} bytes of a file: ${name}`, {
-    facts: { errno: name, fd, length },
-  });
-}
-
-/**
- * Whether `bytes` are a stored tree (docs/TREE-FORMAT.md), seal and every record; on a thread of the pool, without
- * a copy: nobody may change or transfer them meanwhile. They lie at a multiple of 8 in memory.
- * @throws PeelError ERR_CACHE with the offset of what is wrong.
- */
-export async function validateTree(bytes: Uint8Array): Promise<void> {
-  validateBytes('bytes', bytes);
-  try {
-    await addon().validateTree(bytes);
-  } catch (error) {
-    const { code, message, offset } = error as NativeError;
-    if (code === undefined) throw error;
-    const facts = offset === undefined ? {} : { offset };
-    throw new PeelError('ERR_CACHE', offset === undefined ? message : `${message} (at byte ${offset})`, {
-      facts,
-      cause: error,
-    });
-  }
-}
-
-/**
- * umount2(2): never looks at the mount itself, so that a dead one cannot hang it, and follows no symbolic
- * link at the end of `path`. `lazy` detaches also what is in use.
- * @throws PeelError ERR_PERMISSION for EPERM, else ERR_MOUNT; `facts.errno` names the error (EINVAL: not a
- * mount point, EBUSY: in use, ENOENT).
- */
-export function unmount(path: string | Uint8Array, options: { readonly lazy: boolean }): void {
-  const bytes = typeof path === 'string' ? Buffer.from(path, 'utf8') : path;
-  validateBytes('path', bytes);
-  if (bytes.length === 0 || bytes.includes(0)) throw new RangeError('path: empty, or with a NUL byte');
-  const errno = addon().unmount(bytes, options.lazy);
-  if (errno === 0) return;
-  const name = errnoName(errno);
-  const shown = Buffer.from(bytes).toString('utf8');
-  throw new PeelError(
-    name === 'EPERM' || name === 'EACCES' ? 'ERR_PERMISSION' : 'ERR_MOUNT',
-    `cannot unmount ${JSON.stringify(shown)}: ${name}`,
-    { facts: { errno: name, path: shown } },
-  );
-}
-
 function batchOf(batch: NativeBatch): ScanBatch {
   const frames: TarFrame[] = [];
   appendFrames(frames, batch);
@@ -462,56 +349,4 @@ function resultOf(scan: NativeResult, algorithm: DigestAlgorithm): ScanResult {
     },
     windows: scan.windows,
   };
-}
-
-/** What the addon's errors carry. */
-interface NativeError extends Error {
-  readonly code?: string;
-  readonly offset?: number;
-  readonly compressedOffset?: number;
-}
-
-const CODE_OF: Readonly<Record<string, ErrorCode>> = {
-  invalid: 'ERR_LAYER_INVALID',
-  limit: 'ERR_LIMIT_EXCEEDED',
-  unsupported: 'ERR_UNSUPPORTED',
-  window: 'ERR_CACHE',
-  closed: 'ERR_INTERRUPTED',
-  memory: 'ERR_IO',
-};
-
-/** Waits for native work; its failures become PeelErrors, misuse stays TypeError. */
-async function settled<Value>(subject: string, work: () => Promise<Value>): Promise<Value> {
-  try {
-    return await work();
-  } catch (error) {
-    const { code, message, offset, compressedOffset } = error as NativeError;
-    const peelCode = code === undefined ? undefined : CODE_OF[code];
-    if (peelCode === undefined) throw error;
-    const facts: Record<string, number> = {};
-    if (offset !== undefined) facts['offset'] = offset;
-    if (compressedOffset !== undefined) facts['compressedOffset'] = compressedOffset;
-    throw new PeelError(peelCode, `${subject}: ${message}${placeOf(facts)}`, { facts, cause: error });
-  }
-}
-
-function placeOf(facts: ErrorFacts): string {
-  const places: string[] = [];
-  if (facts['offset'] !== undefined) places.push(`at byte ${facts['offset']} of the tar`);
-  if (facts['compressedOffset'] !== undefined) places.push(`byte ${facts['compressedOffset']} of the blob`);
-  return places.length === 0 ? '' : ` (${places.join(', ')})`;
-}
-
-function errnoName(errno: number): string {
-  return getSystemErrorMap().get(-errno)?.[0] ?? `errno ${errno}`;
-}
-
-function validateInteger(name: string, value: number, least: number, most: number): void {
-  if (!Number.isSafeInteger(value) || value < least || value > most) {
-    throw new RangeError(`${name}: got ${String(value)}, want an integer from ${least} to ${most}`);
-  }
-}
-
-function validateBytes(name: string, value: unknown): asserts value is Uint8Array {
-  if (!(value instanceof Uint8Array)) throw new TypeError(`${name}: got ${typeof value}, want a Uint8Array`);
 }

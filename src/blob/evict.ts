@@ -11,7 +11,7 @@
 import { rm, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { log } from '../log.ts';
-import { punchHole } from '../native.ts';
+import { punchHole } from '../native/system-calls.ts';
 import { makeFolders } from '../storage/make-folders.ts';
 import { openOwnFile, READ_WRITE, writeFully } from '../storage/own-file.ts';
 import {

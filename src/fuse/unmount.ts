@@ -5,7 +5,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { isPeelError, PeelError } from '../errors.ts';
-import { unmount as unmountAsRoot } from '../native.ts';
+import { unmount as unmountAsRoot } from '../native/system-calls.ts';
 
 const FUSERMOUNT = ['/usr/bin/fusermount3', '/bin/fusermount3', '/usr/bin/fusermount', '/bin/fusermount'];
 /** fusermount answers at once; more means that something below it hangs. */

@@ -15,7 +15,7 @@ import { lstat, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
 import { log } from '../log.ts';
-import { mapFile, validateTree } from '../native.ts';
+import { mapFile, validateTree } from '../native/system-calls.ts';
 import { openOwnFile, READ_ONLY, readAt } from '../storage/own-file.ts';
 import { prepareFolder, replaceFile, syncFolder } from '../storage/replace-file.ts';
 import { encodeTree, MAX_TREE_BYTES } from './encode-tree.ts';

@@ -14,7 +14,8 @@ import {
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
-import { punchHole, sha256, unmount } from '../../src/native.ts';
+import { punchHole, unmount } from '../../src/native/system-calls.ts';
+import { sha256 } from '../../src/native.ts';
 import { sha256Hex } from '../support/digests.ts';
 import { useSharedTempDirs } from '../support/temp-dirs.ts';
 import { run } from './support.ts';

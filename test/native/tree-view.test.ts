@@ -18,7 +18,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
 import { statisticsOf } from '../../src/filesystem/statistics.ts';
-import { mapFile } from '../../src/native.ts';
+import { mapFile } from '../../src/native/system-calls.ts';
 import { encodeTree } from '../../src/tree/encode-tree.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';
 import type { Node, Tree } from '../../src/tree/node.ts';

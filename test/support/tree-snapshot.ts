@@ -1,6 +1,6 @@
 /** A tree as plain values, so that a merged one and a mapped one can be compared node for node. */
 import { expect } from 'vitest';
-import { validateTree } from '../../src/native.ts';
+import { validateTree } from '../../src/native/system-calls.ts';
 import { encodeTree } from '../../src/tree/encode-tree.ts';
 import { openMappedTree } from '../../src/tree/mapped-tree.ts';
 import type { Node, Tree } from '../../src/tree/node.ts';

@@ -5,7 +5,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { isPeelError } from '../../src/errors.ts';
-import { validateTree } from '../../src/native.ts';
+import { validateTree } from '../../src/native/system-calls.ts';
 import { encodeTree } from '../../src/tree/encode-tree.ts';
 import { openMappedTree } from '../../src/tree/mapped-tree.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';

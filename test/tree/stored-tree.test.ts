@@ -22,7 +22,7 @@ import path from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { validateTree } from '../../src/native.ts';
+import { validateTree } from '../../src/native/system-calls.ts';
 import { encodeTree } from '../../src/tree/encode-tree.ts';
 import { openMappedTree } from '../../src/tree/mapped-tree.ts';
 import { mergeLayers } from '../../src/tree/merge.ts';
