@@ -77,6 +77,7 @@ export function decodeFrame(frame: TarFrame): Entry | Skipped {
   const sparseMap = flag === 'S' ? oldGnuSparseMap(frame) : paxSparseMap(frame, records);
   if (sparseMap !== undefined && type !== 'file') throw invalidHeader(at, `a sparse map for a ${type}`);
   const size = sparseMap?.size ?? headerSize;
+  if (!isFileSize(size)) throw invalidHeader(at, `a size of ${size} bytes with its holes, ${WANTED_SIZE}`);
   if (sparseMap === undefined && type === 'file' && size !== frame.storedSize) {
     throw invalidHeader(at, `a size of ${size} bytes, but ${frame.storedSize} are stored`);
   }
@@ -96,7 +97,7 @@ export function decodeFrame(frame: TarFrame): Entry | Skipped {
   return {
     path,
     type,
-    mode: permissionBits(field(header, 100, 8, 'mode', at)),
+    mode: permissionBits(field(header, 100, 8, 'mode', at), at),
     uid: ownerOf(frame, records, 'uid', 108),
     gid: ownerOf(frame, records, 'gid', 116),
     size: type === 'file' ? size : type === 'symlink' ? (target?.length ?? 0) : 0,
@@ -186,10 +187,14 @@ function sizeOf(frame: TarFrame, records: PaxRecords | undefined): number {
   const headerSize = field(frame.header, 124, 12, 'size', at);
   const text = paxText(records, 'size');
   const size = text === undefined ? headerSize : (decimalText(text) ?? -1);
-  if (size < 0 || !Number.isSafeInteger(size)) {
-    throw invalidHeader(at, `a size of ${size} bytes, want 0 to ${Number.MAX_SAFE_INTEGER}`);
-  }
+  if (!isFileSize(size)) throw invalidHeader(at, `a size of ${size} bytes, ${WANTED_SIZE}`);
   return size;
+}
+
+const WANTED_SIZE = `want 0 to ${Number.MAX_SAFE_INTEGER}`;
+
+function isFileSize(size: number): boolean {
+  return size >= 0 && Number.isSafeInteger(size);
 }
 
 function checkStoredSize(frame: TarFrame, type: EntryType, flag: string, size: number): void {
@@ -258,6 +263,7 @@ function timeOf(header: Buffer, records: PaxRecords | undefined, at: number): Ti
 }
 
 /** Also of a mode with type bits, a negative one, or one that passed 32 bits. */
-function permissionBits(mode: number): number {
+function permissionBits(mode: number, at: number): number {
+  if (!Number.isSafeInteger(mode)) throw invalidHeader(at, `a mode of ${mode}, whose low bits are lost`);
   return ((mode % PERMISSION_BITS) + PERMISSION_BITS) % PERMISSION_BITS;
 }

@@ -9,13 +9,14 @@ import { chunksOf } from '../support/layer-toc.ts';
 import { randomStack } from '../support/random-stack.ts';
 import { longMember, paxMember, rawMember, tarOf } from '../support/raw-tar.ts';
 import { writeTar } from '../support/tar-bytes.ts';
+import type { Form } from './readers.ts';
 
 /** B1 tars, B2 compression, B3 documents, B4 indexes. */
 export const MUTATED_SETS = ['B1', 'B2', 'B3', 'B4'] as const;
 export type MutatedSet = (typeof MUTATED_SETS)[number];
 
 export interface Seed {
-  readonly form: 'tar' | 'gzip' | 'zstd' | 'xz' | 'bzip2' | 'document' | 'config' | 'save' | 'chunks' | 'toc';
+  readonly form: Form;
   readonly bytes: Buffer;
 }
 
@@ -68,14 +69,14 @@ function compressed(): Seed[] {
   const run = (program: string, ...args: string[]) =>
     execFileSync(program, args, { input: tar, timeout: 20_000, maxBuffer: 1 << 26 });
   return [
-    { form: 'gzip', bytes: gzipSync(tar) },
+    { form: 'blob', bytes: gzipSync(tar) },
     {
-      form: 'gzip',
+      form: 'blob',
       bytes: Buffer.concat([gzipSync(tar.subarray(0, half)), gzipSync(tar.subarray(half), { level: 0 })]),
     },
-    { form: 'zstd', bytes: run('zstd', '-q', '-c', '--check') },
-    { form: 'xz', bytes: run('xz', '-c') },
-    { form: 'bzip2', bytes: run('bzip2', '-c') },
+    { form: 'blob', bytes: run('zstd', '-q', '-c', '--check') },
+    { form: 'blob', bytes: run('xz', '-c') },
+    { form: 'blob', bytes: run('bzip2', '-c') },
   ];
 }
 
@@ -83,7 +84,7 @@ function documents(): Seed[] {
   const digest = sha256Digest(Buffer.from('x'));
   const oci = 'application/vnd.oci.image.';
   const descriptor = (mediaType: string) => ({ mediaType: `${oci}${mediaType}`, digest, size: 1 });
-  const json = (form: Seed['form'], value: unknown): Seed => ({
+  const json = (form: Form, value: unknown): Seed => ({
     form,
     bytes: Buffer.from(JSON.stringify(value)),
   });

@@ -46,7 +46,7 @@ async function refusal(bytes: Buffer, change: Partial<TravellingLayer> = {}): Pr
   return (error as UnusableIndex).message;
 }
 
-describe('a TOC that travelled', () => {
+describe('B4: a TOC that travelled', () => {
   test('is the one that was packed, under a key of its own', async () => {
     const { toc } = await unpackToc(packed, layerOf(packed));
     const { digest, compressedSize } = built.toc;

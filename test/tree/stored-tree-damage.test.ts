@@ -158,7 +158,7 @@ describe('with its seal made right again', () => {
   });
 });
 
-describe('each rule', () => {
+describe('each rule (B4)', () => {
   const INODE_BYTES = 64;
   const sectionAt = (index: number): number => Number(whole.readBigUInt64LE(64 + 16 * index));
   const inodes = sectionAt(0);
