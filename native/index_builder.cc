@@ -17,15 +17,19 @@ constexpr uint64_t kWindowBudget = uint64_t{64} << 20;
 
 }  // namespace
 
-IndexBuilder::IndexBuilder(Compression compression, uint64_t span_size, Lane& lane)
-    : compression_(compression), span_size_(span_size), lane_(lane), hashed_(std::make_shared<Hashed>()) {}
+IndexBuilder::IndexBuilder(Compression compression, uint64_t span_size, TarDigests& digests, Lane& lane)
+    : compression_(compression),
+      span_size_(span_size),
+      digests_(digests),
+      lane_(lane),
+      packed_(std::make_shared<Packed>()) {}
 
 uint64_t IndexBuilder::HardCut() const {
   return compression_ == Compression::kGzip ? span_size_ * kSpansPerHardCut : span_size_;
 }
 
 uint64_t IndexBuilder::Interval() const {
-  const uint64_t grown = hashed_->window_bytes.load(std::memory_order_relaxed) / kWindowBudget;
+  const uint64_t grown = packed_->window_bytes.load(std::memory_order_relaxed) / kWindowBudget;
   return span_size_ << std::min<uint64_t>(grown, 8);
 }
 
@@ -52,7 +56,7 @@ Status IndexBuilder::Advance(Stream& stream, const SlabRef& slab, Input output) 
     span_start_ = output_;
     span_checkpoint_ = static_cast<uint32_t>(index_.checkpoints.size() - 1);
   }
-  lane_.Push(output.left, [hashed = hashed_, slab, output] { hashed->span.Update(output.next, output.left); });
+  digests_.Update(slab, output);
   output_ += output.left;
   compressed_end_ = stream.position();
   if (sampling_ && output_ - sample_start_ >= kWindowSize) EndSample(stream);
@@ -70,10 +74,7 @@ Status IndexBuilder::CutSpan() {
   }
   index_.spans.push_back({span_start_, output_, compressed_end_, span_checkpoint_});
   span_open_ = false;
-  lane_.Push(0, [hashed = hashed_] {
-    const Digest32 digest = hashed->span.Finish();
-    hashed->sha256.insert(hashed->sha256.end(), digest.begin(), digest.end());
-  });
+  digests_.EndSpan();
   return Status::Ok();
 }
 
@@ -102,12 +103,12 @@ Status IndexBuilder::OnBlockBoundary(Stream& stream) {
 void IndexBuilder::EndSample(Stream& stream) {
   const size_t checkpoint = index_.checkpoints.size() - 1;
   auto sample = std::make_shared<const WindowSample>(stream.TakeSample());
-  lane_.Push(2 * kWindowSize, [hashed = hashed_, sample = std::move(sample), checkpoint] {
-    const std::vector<uint8_t> packed = hashed->packer.Pack(*sample);
+  lane_.Push(2 * kWindowSize, [all = packed_, sample = std::move(sample), checkpoint] {
+    const std::vector<uint8_t> packed = all->packer.Pack(*sample);
     if (packed.empty()) return;
-    hashed->packed.push_back({checkpoint, {hashed->windows.size(), static_cast<uint32_t>(packed.size())}});
-    hashed->windows.insert(hashed->windows.end(), packed.begin(), packed.end());
-    hashed->window_bytes.store(hashed->windows.size(), std::memory_order_relaxed);
+    all->places.push_back({checkpoint, {all->windows.size(), static_cast<uint32_t>(packed.size())}});
+    all->windows.insert(all->windows.end(), packed.begin(), packed.end());
+    all->window_bytes.store(all->windows.size(), std::memory_order_relaxed);
   });
   sampling_ = false;
 }
@@ -116,11 +117,10 @@ Status IndexBuilder::Finish(Stream& stream, Index& index) {
   if (sampling_) EndSample(stream);
   Status status = CutSpan();
   if (!status.ok()) return status;
-  if (!lane_.Drain()) return Status::Of(Fault::kMemory, "hashing the layer failed");
-  index_.sha256 = std::move(hashed_->sha256);
-  index_.windows = std::move(hashed_->windows);
+  if (!lane_.Drain()) return Status::Of(Fault::kMemory, "packing the windows failed");
+  index_.windows = std::move(packed_->windows);
   index_.windows_of.resize(index_.checkpoints.size());
-  for (const auto& [checkpoint, window] : hashed_->packed) index_.windows_of[checkpoint] = window;
+  for (const auto& [checkpoint, window] : packed_->places) index_.windows_of[checkpoint] = window;
   index = std::move(index_);
   return Status::Ok();
 }

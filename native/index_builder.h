@@ -7,8 +7,8 @@
 // and ends the span. Where none comes, spans end at kSpansPerHardCut times that size and name an earlier
 // checkpoint. zstd: checkpoints at frame starts only. Not compressed: one checkpoint a span.
 //
-// Ownership: owns the lists; the lane's tasks own their slabs and report into `Hashed`, shared with them.
-// Threads: one at a time (the pool thread); hashing and window packing run on the lane.
+// Ownership: owns the lists; the lane's tasks report into `Packed`, shared with them.
+// Threads: one at a time (the pool thread); hashing and window packing run on lanes.
 // Errors: Status; a failed lane shows in Finish().
 #pragma once
 
@@ -20,8 +20,8 @@
 
 #include "cursor.h"
 #include "lane.h"
-#include "sha256.h"
 #include "stream.h"
+#include "tar_digests.h"
 #include "window.h"
 
 namespace peel {
@@ -57,7 +57,7 @@ struct Index {
 class IndexBuilder {
  public:
   // `span_size` is at least kSmallestSpan, so that a window's sample ends before the next one begins.
-  IndexBuilder(Compression compression, uint64_t span_size, Lane& lane);
+  IndexBuilder(Compression compression, uint64_t span_size, TarDigests& digests, Lane& lane);
 
   // How many bytes of output until the builder wants to decide something; at least 1.
   uint64_t Room() const;
@@ -69,19 +69,17 @@ class IndexBuilder {
   Status OnMemberStart(Stream& stream);
   Status OnBlockBoundary(Stream& stream);
 
-  // The blob is complete.
+  // The blob is complete. The index has no digests of spans yet.
   Status Finish(Stream& stream, Index& index);
 
   uint64_t uncompressed_size() const { return output_; }
 
  private:
   // What the lane's tasks write. Read here only after Drain(), but for `window_bytes`.
-  struct Hashed {
-    Sha256 span;
+  struct Packed {
     WindowPacker packer;
-    std::vector<uint8_t> sha256;
     std::vector<uint8_t> windows;
-    std::vector<std::pair<size_t, PackedWindow>> packed;
+    std::vector<std::pair<size_t, PackedWindow>> places;
     std::atomic<uint64_t> window_bytes{0};
   };
 
@@ -93,8 +91,9 @@ class IndexBuilder {
 
   const Compression compression_;
   const uint64_t span_size_;
+  TarDigests& digests_;
   Lane& lane_;
-  std::shared_ptr<Hashed> hashed_;
+  std::shared_ptr<Packed> packed_;
   Index index_;
 
   uint64_t output_ = 0;

@@ -26,10 +26,11 @@ const char* ForeignCompression(const uint8_t* head, size_t length) {
 
 Scanner::Scanner(const ScanOptions& options)
     : options_(options),
-      digests_(std::make_shared<Digests>(options.digest_algorithm)),
+      blob_digest_(std::make_shared<peel::Hash>(options.digest_algorithm)),
       framer_(options.framer),
-      digest_lane_(kLaneCapacity),
-      span_lane_(kLaneCapacity) {}
+      blob_lane_(kLaneCapacity),
+      tar_lane_(kLaneCapacity),
+      tar_digests_(blob_lane_, tar_lane_, Sha256Pair::IsSupported()) {}
 
 void Scanner::Append(SlabRef slab, size_t length) {
   if (length == 0) return;
@@ -41,12 +42,12 @@ void Scanner::Append(SlabRef slab, size_t length) {
 }
 
 void Scanner::Hash(SlabRef slab, size_t length) {
-  digest_lane_.Push(length, [digests = digests_, slab, length] { digests->blob.Update(slab->bytes.get(), length); });
+  blob_lane_.Push(length, [digest = blob_digest_, slab, length] { digest->Update(slab->bytes.get(), length); });
 }
 
 Status Scanner::TakeDigest(std::vector<uint8_t>& digest) {
-  if (!digest_lane_.Drain()) return Status::Of(Fault::kMemory, "hashing the layer failed");
-  digest = digests_->blob.Finish();
+  if (!blob_lane_.Drain()) return Status::Of(Fault::kMemory, "hashing the layer failed");
+  digest = blob_digest_->Finish();
   return Status::Ok();
 }
 
@@ -70,7 +71,7 @@ bool Scanner::Sniff(bool last) {
     compression_ = Compression::kNone;
     stream_ = OpenPlain();
   }
-  builder_ = std::make_unique<IndexBuilder>(compression_, options_.span_size, span_lane_);
+  builder_ = std::make_unique<IndexBuilder>(compression_, options_.span_size, tar_digests_, tar_lane_);
   return true;
 }
 
@@ -129,8 +130,6 @@ Status Scanner::Step(Chunk& chunk, bool& wants_input) {
 }
 
 Status Scanner::Emit(Input output) {
-  digest_lane_.Push(output.left,
-                    [digests = digests_, slab = slab_, output] { digests->tar.Update(output.next, output.left); });
   return NameForeign(framer_.Feed(output.next, output.left));
 }
 
@@ -161,10 +160,10 @@ Status Scanner::Finish() {
   Status status = stream_->Finish();
   if (status.ok()) status = NameForeign(framer_.Finish());
   if (status.ok()) status = builder_->Finish(*stream_, result_.index);
+  if (status.ok()) status = tar_digests_.Finish(result_.diff_id, result_.index.sha256);
   if (status.ok()) status = TakeDigest(result_.digest);
   if (!status.ok()) return status;
   result_.compression = compression_;
-  result_.diff_id = digests_->tar.Finish();
   result_.compressed_size = appended_;
   result_.uncompressed_size = builder_->uncompressed_size();
   result_.trailing_garbage = stream_->trailing_garbage();

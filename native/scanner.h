@@ -1,8 +1,9 @@
 // One streaming pass over a layer blob: decompress, frame the tar, make checkpoints and spans, hash.
 //
 //   blob ──► input queue ──► stream ──► slab ──► framer (this thread)
-//              │                          ├────► lane 1: sha256 of the blob and of the tar
-//              ╰──────────────────────────┴────► lane 2: sha256 of each span, packing of windows
+//              │                          ╰────► lane 2: sha256 of the tar and of each span, packing of windows
+//              ╰───────────────────────────────► lane 1: sha256 of the blob, and of the tar where both at once
+//                                                is not cheaper (tar_digests.h)
 //
 // Ownership: owns everything below it. Threads: Append and Run from one thread at a time, Cancel from any.
 // Memory: two lanes' backlog, one batch of frames and of kept bytes, the index; nothing is allocated by a declared
@@ -22,6 +23,7 @@
 #include "library_stream.h"
 #include "sha256.h"
 #include "stream.h"
+#include "tar_digests.h"
 #include "tar_framer.h"
 #include "zstd_stream.h"
 
@@ -83,12 +85,6 @@ class Scanner {
     SlabRef slab;
     Input rest;
   };
-  struct Digests {
-    explicit Digests(DigestAlgorithm algorithm) : blob(algorithm) {}
-    peel::Hash blob;
-    Sha256 tar;
-  };
-
   bool Sniff(bool last);
   Status Step(Chunk& chunk, bool& wants_input);
   Status Emit(Input output);
@@ -99,7 +95,7 @@ class Scanner {
 
   const ScanOptions options_;
   std::atomic<bool> cancelled_{false};
-  std::shared_ptr<Digests> digests_;
+  std::shared_ptr<peel::Hash> blob_digest_;
   TarFramer framer_;
   std::deque<Chunk> chunks_;
   uint64_t appended_ = 0;
@@ -113,9 +109,10 @@ class Scanner {
   bool keeps_tar_ = false;
   TarBytes kept_;
   ScanResult result_;
-  // Last: their threads end before what the tasks refer to goes away.
-  Lane digest_lane_;
-  Lane span_lane_;
+  // Last: their threads end before what the tasks refer to goes away; tasks own what they write to.
+  Lane blob_lane_;
+  Lane tar_lane_;
+  TarDigests tar_digests_;
 };
 
 }  // namespace peel
