@@ -3,10 +3,10 @@
  * those of our pass, so what is compared is what it says of the files, entry for entry, and every byte of them, read
  * both ways.
  */
-import { isDeepStrictEqual } from 'node:util';
 import { LayerReader } from '../blob/layer-reader.ts';
 import { MemoryCache } from '../blob/memory-cache.ts';
 import { isPeelError } from '../errors.ts';
+import { differentField } from '../layer/entry-difference.ts';
 import type { Entry } from '../layer/toc.ts';
 import type { StoredToc } from '../layer/toc-store.ts';
 import type { BlobSource } from '../source/source.ts';
@@ -40,15 +40,6 @@ export async function ownDifferenceOf(
     if (field !== undefined) return `/${other.path}: its ${field} is not what the layer says`;
   }
   return await firstDifferentContent({ index, claimed }, { index: proved, claimed: real }, blob);
-}
-
-/** Where contents lie is another matter: the spaces of the two differ. */
-function differentField(claimed: Entry, real: Entry): string | undefined {
-  const fields = Object.keys(real) as (keyof Entry)[];
-  return fields.find(
-    (field) =>
-      field !== 'dataOffset' && field !== 'sparse' && !isDeepStrictEqual(claimed[field], real[field]),
-  );
 }
 
 /** To the nearest (E131). */

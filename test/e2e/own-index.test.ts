@@ -184,6 +184,20 @@ describe.each(FORMATS)('an image of %s layers', (format) => {
     expect((await layerRows(image))[0]?.verificationClass).toBe('A');
   });
 
+  test('E139: whose index disagrees with its tar-split is read as a whole, and says so', async () => {
+    if (format === 'estargz') return;
+    const tarSplit = (lines: string[]): string[] => lines;
+    const good = layoutOf('good', chunkedLayer(MEMBERS, { format, tarSplit }));
+    expect(await out('cat', good, '/etc/secret')).toBe('right\n');
+    expect((await layerRows(good))[0]?.verificationClass).toBe('B');
+    const change = ({ entries }: TocJson): void => void Object.assign(entries[1] ?? {}, { mode: 0o4755 });
+    const image = layoutOf('image', chunkedLayer(MEMBERS, { format, tarSplit, change }));
+    const { status, stdout, stderr } = await user.run(['cat', image, '/etc/secret']);
+    expect([status, stdout.toString()]).toEqual([0, 'right\n']);
+    expect(stderr).toMatch(/cannot be used: the mode of its \/etc\/secret is not what its tar-split says/);
+    expect((await layerRows(image))[0]?.verificationClass).toBe('A');
+  });
+
   test('whose index is true is found to be so by verify', async () => {
     const image = layoutOf('image', chunkedLayer(MEMBERS, { format, chunksPerMember: 2 }));
     expect(await out('index', 'verify', image)).toMatch(/ B {6}same\n$/);

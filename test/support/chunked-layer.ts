@@ -21,12 +21,17 @@ export interface ChunkedLayerOptions {
   readonly zstd?: (part: Buffer) => Buffer;
   /** Default `current`. */
   readonly footer?: 'current' | 'legacy' | 'external' | 'none' | '40' | '56' | '64';
+  /** zstd:chunked: what becomes of the lines of its tar-split before it is written; default: it has none. */
+  readonly tarSplit?: (lines: string[]) => readonly string[];
+  /** Where the digest of that stands; default `toc`. */
+  readonly tarSplitDigestIn?: 'toc' | 'annotations' | 'nowhere';
   /** Written into the footer in place of the right one. */
   readonly tocOffset?: number;
 }
 
 export interface TocJson {
   version: number;
+  tarSplitDigest?: string;
   entries: JsonEntry[];
 }
 
@@ -66,10 +71,15 @@ export function chunkedLayer(members: readonly Member[], options: ChunkedLayerOp
   const compress = options.format === 'estargz' ? (part: Buffer) => gzipSync(part) : (options.zstd ?? zstd);
   const data = compressMembers(body, places, options.chunksPerMember ?? 1, compress);
   const toc: TocJson = { version: 1, entries };
+  const tarSplit = options.tarSplit && tarSplitOf(members, dataOffsets, Buffer.from(bytes), options.tarSplit);
+  const storedSplit = tarSplit && (options.zstd ?? zstd)(tarSplit);
+  if (storedSplit !== undefined && (options.tarSplitDigestIn ?? 'toc') === 'toc') {
+    toc.tarSplitDigest = sha256Digest(storedSplit);
+  }
   const json = Buffer.from(JSON.stringify(options.change?.(toc) ?? toc, undefined, '\t'));
   return options.format === 'estargz'
     ? estargz(body, data, json, options)
-    : zstdChunked(body, data, json, options);
+    : zstdChunked(body, data, json, options, { plain: tarSplit, stored: storedSplit });
 }
 
 /** JSON has no names that are not UTF-8; and a layer whose root is no directory has no index that is used. */
@@ -184,18 +194,52 @@ function estargzFooter(kind: ChunkedLayerOptions['footer'], tocOffset: number): 
   return Buffer.concat([header, length, Buffer.from(extra, 'latin1'), rest]);
 }
 
-function zstdChunked(body: Buffer, data: Buffer, json: Buffer, options: ChunkedLayerOptions): ChunkedLayer {
+/** As the writers do it: a segment up to each content, a line for each member, what is left at the end. */
+function tarSplitOf(
+  members: readonly Member[],
+  dataOffsets: readonly number[],
+  tar: Buffer,
+  change: (lines: string[]) => readonly string[],
+): Buffer {
+  const lines: string[] = [];
+  const push = (line: object): void => void lines.push(JSON.stringify({ ...line, position: lines.length }));
+  let at = 0;
+  members.forEach(({ name, content }, index) => {
+    const start = dataOffsets[index] ?? 0;
+    push({ type: 2, payload: tar.toString('base64', at, start) });
+    push({ type: 1, name, size: content?.length || undefined, payload: null });
+    at = start + (content?.length ?? 0);
+  });
+  push({ type: 2, payload: tar.toString('base64', at) });
+  return Buffer.from(change(lines).join('\n'));
+}
+
+interface TarSplit {
+  readonly plain: Buffer | undefined;
+  readonly stored: Buffer | undefined;
+}
+
+function zstdChunked(
+  body: Buffer,
+  data: Buffer,
+  json: Buffer,
+  options: ChunkedLayerOptions,
+  split: TarSplit,
+): ChunkedLayer {
   const compress = options.zstd ?? zstd;
   const end = compress(Buffer.alloc(END));
   const stored = compress(json);
   const tocOffset = data.length + end.length + 8;
+  const splitPlace = [tocOffset + stored.length + 8, split.stored?.length ?? 0, split.plain?.length ?? 0];
   const footer = zstdFooter(options.footer ?? '64', [
     options.tocOffset ?? tocOffset,
     stored.length,
     json.length,
     1,
+    ...(split.stored === undefined ? [] : splitPlace),
   ]);
-  const parts = [data, end, skippable(stored), ...(footer === undefined ? [] : [skippable(footer)])];
+  const frames = [stored, split.stored, footer].filter((frame) => frame !== undefined);
+  const parts = [data, end, ...frames.map(skippable)];
   const prefix = 'io.github.containers.zstd-chunked.';
   return {
     blob: Buffer.concat(parts),
@@ -206,15 +250,20 @@ function zstdChunked(body: Buffer, data: Buffer, json: Buffer, options: ChunkedL
     annotations: {
       [`${prefix}manifest-position`]: `${tocOffset}:${stored.length}:${json.length}:1`,
       [`${prefix}manifest-checksum`]: sha256Digest(stored),
+      ...(split.stored === undefined ? {} : { [`${prefix}tarsplit-position`]: splitPlace.join(':') }),
+      ...(split.stored === undefined || options.tarSplitDigestIn !== 'annotations'
+        ? {}
+        : { [`${prefix}tarsplit-checksum`]: sha256Digest(split.stored) }),
     },
   };
 }
 
 /** The three generations of footers; all numbers 64 bits, little-endian. */
 function zstdFooter(kind: ChunkedLayerOptions['footer'], numbers: readonly number[]): Buffer | undefined {
-  const bytes = Buffer.alloc(32);
-  numbers.forEach((number, index) => bytes.writeBigUInt64LE(BigInt(number), 8 * index));
-  if (kind === '64') return Buffer.concat([bytes, Buffer.alloc(24), Buffer.from('GNUlInUx')]);
+  const all = Buffer.alloc(56);
+  numbers.forEach((number, index) => all.writeBigUInt64LE(BigInt(number), 8 * index));
+  const bytes = all.subarray(0, 32);
+  if (kind === '64') return Buffer.concat([all, Buffer.from('GNUlInUx')]);
   if (kind === '56') return Buffer.concat([bytes, Buffer.from('GnUlInUx'), Buffer.alloc(16)]);
   return kind === '40' ? Buffer.concat([bytes, Buffer.from('GnUlInUx')]) : undefined;
 }

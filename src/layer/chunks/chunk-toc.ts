@@ -10,7 +10,7 @@ import { ownIndexKey } from '../own-index.ts';
 import type { Entry, Span, SparsePiece, Toc } from '../toc.ts';
 import { UnusableIndex } from '../unusable-index.ts';
 import { type Chunk, type ChunkEntry, parseChunkEntry } from './chunk-entry.ts';
-import { jsonEntries } from './json-entries.ts';
+import { jsonEntries, type OnField } from './json-entries.ts';
 import { MAX_CHUNK_BYTES, placeChunks, type StoredChunk } from './place-chunks.ts';
 
 /** FAULTS section 7. */
@@ -34,11 +34,11 @@ interface FileParts {
   readonly pieces: SparsePiece[];
 }
 
-/** `json` is verified. @throws UnusableIndex */
-export function tocOfChunks(json: Buffer, layer: ChunkedLayer): Toc {
+/** `json` is verified; `onField` is given what it has besides its entries. @throws UnusableIndex */
+export function tocOfChunks(json: Buffer, layer: ChunkedLayer, onField?: OnField): Toc {
   const files: FileParts[] = [];
   const chunks: StoredChunk[] = [];
-  for (const [entry, list] of entriesWithChunks(json)) {
+  for (const [entry, list] of entriesWithChunks(jsonEntries(json, onField))) {
     const file: FileParts = { entry, stored: [], pieces: [] };
     if (entry.type === 'file') storeChunks(file, list);
     // Not by spread: a file may have more chunks than a call takes arguments.
@@ -67,10 +67,10 @@ export function tocOfChunks(json: Buffer, layer: ChunkedLayer): Toc {
 }
 
 /** Each entry with the chunks that follow it, its own the first. */
-function* entriesWithChunks(json: Buffer): Generator<[ChunkEntry, Chunk[]]> {
+function* entriesWithChunks(values: Iterable<unknown>): Generator<[ChunkEntry, Chunk[]]> {
   let count = 0;
   let current: [ChunkEntry, Chunk[]] | undefined;
-  for (const value of jsonEntries(json)) {
+  for (const value of values) {
     count += 1;
     if (count > MAX_INDEX_ENTRIES) throw new UnusableIndex(`more than ${MAX_INDEX_ENTRIES} entries`);
     const parsed = parseChunkEntry(value);

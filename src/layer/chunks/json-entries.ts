@@ -22,8 +22,15 @@ const CLOSE_BRACE = 0x7d;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
-/** Gives each entry as JSON.parse has it. @throws UnusableIndex for anything but such a document. */
-export function* jsonEntries(json: Buffer): Generator<unknown, void, undefined> {
+/** `value` parses it, which nobody has to. */
+export type OnField = (key: string, value: () => unknown) => void;
+
+/**
+ * Gives each entry as JSON.parse has it, and `onField` each other field but the version.
+ *
+ * @throws UnusableIndex for anything but such a document.
+ */
+export function* jsonEntries(json: Buffer, onField?: OnField): Generator<unknown, void, undefined> {
   const cursor = new JsonCursor(json);
   const seen = new Set<string>();
   cursor.expect(OPEN_BRACE);
@@ -34,7 +41,11 @@ export function* jsonEntries(json: Buffer): Generator<unknown, void, undefined> 
       seen.add(key);
       cursor.expect(COLON);
       if (key === 'entries') yield* elements(cursor);
-      else checkField(cursor, key);
+      else if (key === 'version') checkVersion(cursor);
+      else {
+        const place = cursor.skipValue();
+        onField?.(key, () => cursor.parse(place));
+      }
     } while (cursor.accept(COMMA));
     cursor.expect(CLOSE_BRACE);
   }
@@ -51,10 +62,8 @@ function* elements(cursor: JsonCursor): Generator<unknown, void, undefined> {
   cursor.expect(CLOSE_BRACKET);
 }
 
-function checkField(cursor: JsonCursor, key: string): void {
-  const place = cursor.skipValue();
-  if (key !== 'version') return;
-  const version = cursor.parse(place);
+function checkVersion(cursor: JsonCursor): void {
+  const version = cursor.parse(cursor.skipValue());
   if (version !== VERSION) throw new UnusableIndex(`its version is ${String(version)}, want ${VERSION}`);
 }
 

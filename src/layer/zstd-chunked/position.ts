@@ -7,23 +7,30 @@
  *   56 bytes  offset, stored length, length, type, "GnUlInUx", 16 bytes of zeros       summer of 2023
  *   64 bytes  offset, stored length, length, type, three of the tar-split, "GNUlInUx"  since then
  *
- * The annotations were called `io.containers.zstd-chunked.…` until November 2022, `io.github.containers.…` since.
+ * The annotations were called `io.containers.zstd-chunked.…` until November 2022, `io.github.containers.…` since. The
+ * digest of the tar-split was an annotation at first (`tarsplit-checksum`) and is a field of the TOC since 2024.
  * Source: containers/storage pkg/chunked.
  */
 import { type Digest, isDigest } from '../../units.ts';
 import { UnusableIndex } from '../unusable-index.ts';
 
-export interface TocPosition {
-  /** Of the compressed TOC in the blob. */
+/** Where something lies in the blob, compressed, and how long it is plain. */
+export interface StoredPart {
   readonly offset: number;
   readonly storedLength: number;
   readonly length: number;
+}
+
+export interface TocPosition extends StoredPart {
+  readonly tarSplit: StoredPart | undefined;
 }
 
 export interface ZstdChunkedClaim {
   readonly position: TocPosition;
   /** Of the TOC as stored; undefined where the manifest has none. */
   readonly checksum: Digest | undefined;
+  /** Of the tar-split as stored, the same. */
+  readonly tarSplitChecksum: Digest | undefined;
 }
 
 /** Newest first. */
@@ -38,21 +45,30 @@ export function claimOfAnnotations(
   for (const prefix of PREFIXES) {
     const text = annotations[`${prefix}manifest-position`];
     if (text === undefined) continue;
-    const checksum = annotations[`${prefix}manifest-checksum`];
-    if (checksum !== undefined && !isDigest(checksum)) {
-      throw new UnusableIndex(`the annotation ${prefix}manifest-checksum is no digest`);
-    }
-    return { position: parsePosition(text), checksum };
+    const digestIn = (name: string): Digest | undefined => {
+      const digest = annotations[prefix + name];
+      if (digest === undefined || isDigest(digest)) return digest;
+      throw new UnusableIndex(`the annotation ${prefix}${name} is no digest`);
+    };
+    const tarSplit = annotations[`${prefix}tarsplit-position`];
+    return {
+      position: {
+        ...parsePosition(text, `:${TOC_TYPE}`),
+        tarSplit: tarSplit === undefined ? undefined : parsePosition(tarSplit, ''),
+      },
+      checksum: digestIn('manifest-checksum'),
+      tarSplitChecksum: digestIn('tarsplit-checksum'),
+    };
   }
   return undefined;
 }
 
-/** `offset:stored length:length:type` */
-function parsePosition(text: string): TocPosition {
-  const match = /^(\d{1,16}):(\d{1,16}):(\d{1,16}):(\d{1,3})$/.exec(text);
-  const [offset = 0, storedLength = 0, length = 0, type = 0] = match?.slice(1).map(Number) ?? [];
-  if (match === null || type !== TOC_TYPE) {
-    throw new UnusableIndex(`the position of its TOC is ${JSON.stringify(text.slice(0, 80))}`);
+/** `offset:stored length:length`, and what follows it. */
+function parsePosition(text: string, end: string): StoredPart {
+  const match = /^(\d{1,16}):(\d{1,16}):(\d{1,16})(.*)$/s.exec(text);
+  const [offset = 0, storedLength = 0, length = 0] = match?.slice(1, 4).map(Number) ?? [];
+  if (match === null || match[4] !== end) {
+    throw new UnusableIndex(`the position of its TOC or tar-split is ${JSON.stringify(text.slice(0, 80))}`);
   }
   return { offset, storedLength, length };
 }
@@ -74,12 +90,15 @@ export function positionInFooter(tail: Buffer): TocPosition | undefined {
     if (start < 8 || tail.toString('latin1', start + magicAt, start + magicAt + 8) !== magic) continue;
     if (!tail.subarray(start - 8, start - 4).equals(FRAME_MAGIC) || tail.readUInt32LE(start - 4) !== length)
       continue;
-    const [offset, storedLength, plainLength, type] = [0, 8, 16, 24].map((at) =>
-      Number(tail.readBigUInt64LE(start + at)),
-    );
-    if (offset === undefined || storedLength === undefined || plainLength === undefined || type !== TOC_TYPE)
-      continue;
-    return { offset, storedLength, length: plainLength };
+    const partAt = (at: number): StoredPart => {
+      const [offset = 0, storedLength = 0, plainLength = 0] = [0, 8, 16].map((field) =>
+        Number(tail.readBigUInt64LE(start + at + field)),
+      );
+      return { offset, storedLength, length: plainLength };
+    };
+    if (Number(tail.readBigUInt64LE(start + 24)) !== TOC_TYPE) continue;
+    const tarSplit = length === 64 ? partAt(32) : undefined;
+    return { ...partAt(0), tarSplit: tarSplit?.storedLength === 0 ? undefined : tarSplit };
   }
   return undefined;
 }
