@@ -283,6 +283,8 @@ const ROWS: readonly (readonly [string, Buffer, string | readonly string[]])[] =
     ['file a 0'],
   ],
   ['a header of 0xff', Buffer.alloc(1024, 0xff), INVALID],
+  ['a last member cut in its padding', file('a', 'x').subarray(0, 600), ['file a 1']],
+  ['nothing at all', Buffer.alloc(0), []],
   ['one byte', Buffer.from('x'), INVALID],
   ['511 zero bytes', Buffer.alloc(511), INVALID],
   ['GNU magic, ustar version', tarOf(rawMember({ name: 'a', magic: 'ustar 00', prefix: 'p' })), ['file a 0']],
