@@ -71,6 +71,14 @@ export function mountAt(
   return table.findLast((entry) => entry.mountPoint === mountPoint);
 }
 
+/** What is mounted inside of a mount, uppermost last; it must go first. */
+export function mountsInside(
+  mountPoint: string,
+  table: readonly MountEntry[] = readMountTable(),
+): MountEntry[] {
+  return table.filter((entry) => entry.mountPoint.startsWith(`${mountPoint}/`));
+}
+
 /** The mounts of peel that a user may unmount: root all there are, others those that they made. */
 export function mountsOf(uid: number, table: readonly MountEntry[] = readMountTable()): MountEntry[] {
   return table.filter((entry) => entry.type === MOUNT_TYPE && (uid === 0 || entry.ownerUid === uid));

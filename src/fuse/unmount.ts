@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { isPeelError, PeelError } from '../errors.ts';
 import { unmount as unmountAsRoot } from '../native/system-calls.ts';
+import { mountsInside } from './mount-table.ts';
 
 const FUSERMOUNT = ['/usr/bin/fusermount3', '/bin/fusermount3', '/usr/bin/fusermount', '/bin/fusermount'];
 /** fusermount answers at once; more means that something below it hangs. */
@@ -16,13 +17,22 @@ export function findFusermount(): string | undefined {
   return FUSERMOUNT.find((file) => existsSync(file));
 }
 
+/** The kernel says no more than that it is in use: its table tells whether by another mount, else it is a process. */
 function busy(mountPoint: string, cause: unknown): PeelError {
-  return new PeelError(
-    'ERR_MOUNT_POINT_BUSY',
-    `unmounting ${mountPoint}: a process has a file or its working directory in it (see fuser -vm); ` +
-      '--lazy detaches it now and ends it when the last one leaves',
-    { facts: { path: mountPoint }, cause },
-  );
+  const inside = mountsInside(mountPoint);
+  // The last one is in the way of none.
+  const inner = inside.at(-1);
+  const others = inside.length > 1 ? ` and ${inside.length - 1} more` : '';
+  const reason =
+    inner === undefined
+      ? 'a process has a file or its working directory in it (see fuser -vm); ' +
+        '--lazy detaches it now and ends it when the last one leaves'
+      : `${inner.mountPoint} (${inner.type})${others} is mounted inside of it: unmount that first; ` +
+        '--lazy detaches both now';
+  return new PeelError('ERR_MOUNT_POINT_BUSY', `unmounting ${mountPoint}: ${reason}`, {
+    facts: { path: mountPoint, ...(inner === undefined ? {} : { inner: inner.mountPoint }) },
+    cause,
+  });
 }
 
 function unmountAsUser(mountPoint: string, lazy: boolean): Promise<void> {

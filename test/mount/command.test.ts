@@ -1,9 +1,19 @@
 /** `peel mount`, `peel umount` and `peel doctor` as a user runs them, on a layout made for the test. */
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { EXIT_STATUS_OF } from '../../src/errors.ts';
 import { member, writeLayout } from '../support/image-layout.ts';
 import {
   closeMounts,
@@ -113,6 +123,26 @@ describe.skipIf(whyNoMounts() !== undefined)('peel mount', () => {
     expect(isMounted(place)).toBe(false);
     expect(isRunning(pid)).toBe(false);
     expect(runtimeFiles()).toEqual([]);
+  });
+
+  test('peel umount names the mount that lies inside of the one it cannot unmount', async () => {
+    const withFolder = path.join(home, 'with-folder');
+    writeLayout(withFolder, { layers: [[member('srv', { type: 'dir', mode: 0o755 })]] });
+    const inner = path.join(place, 'srv');
+    expect(await peel(['mount', `oci:${withFolder}`, place])).toMatchObject({ status: 0 });
+    expect(await peel(['mount', `oci:${layout}`, inner])).toMatchObject({ status: 0 });
+    const refused = await peel(['umount', place]);
+    expect(refused.status).toBe(EXIT_STATUS_OF.ERR_MOUNT_POINT_BUSY);
+    expect(refused.stderr).toContain(
+      `unmounting ${place}: ${inner} (fuse.peel) is mounted inside of it: unmount that first`,
+    );
+    expect(isMounted(inner)).toBe(true);
+    expect(await peel(['umount', inner])).toMatchObject({ status: 0 });
+    const folder = openSync(place, 'r');
+    const busy = await peel(['umount', place]);
+    closeSync(folder);
+    expect(busy.stderr).toContain('a process has a file or its working directory in it');
+    expect(await peel(['umount', place])).toMatchObject({ status: 0 });
   });
 
   test('without DIR makes one, which goes with the mount', async () => {
