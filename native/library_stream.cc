@@ -32,11 +32,7 @@ Event LibraryStream::Step(Input& in, Output& out, bool) {
         break;
       }
       case State::kGarbage:
-        trailing_garbage_ += in.left;
-        position_ += in.left;
-        in.next += in.left;
-        in.left = 0;
-        return Event::kNeedInput;
+        return SkipGarbage(in);
     }
   }
 }

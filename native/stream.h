@@ -57,6 +57,15 @@ class Stream {
     return Event::kFailed;
   }
 
+  // What comes after the last member or frame and is neither, to the end of the blob.
+  Event SkipGarbage(Input& in) {
+    trailing_garbage_ += in.left;
+    position_ += in.left;
+    in.next += in.left;
+    in.left = 0;
+    return Event::kNeedInput;
+  }
+
   Status status_;
   uint64_t position_ = 0;
   uint64_t trailing_garbage_ = 0;

@@ -51,11 +51,7 @@ class ZstdStream final : public Stream {
           break;
         }
         case State::kGarbage:
-          trailing_garbage_ += in.left;
-          position_ += in.left;
-          in.next += in.left;
-          in.left = 0;
-          return Event::kNeedInput;
+          return SkipGarbage(in);
       }
     }
   }

@@ -1,5 +1,7 @@
 /** Opens images with the settings of the command line, and closes them when the command has ended. */
+import { existsSync } from 'node:fs';
 import type { CacheDir } from '../blob/cache-dir.ts';
+import { PeelError } from '../errors.ts';
 import type { Image } from '../image.ts';
 import { parsePlatform } from '../reference/platform.ts';
 import { parseImageName } from '../reference/transport.ts';
@@ -13,15 +15,25 @@ import { VERSION } from './version.ts';
 /** A connection that does not close in this time is left to the end of the process. */
 const CLOSE_MS = 2_000;
 
-/** The registry client's options as the command line sets them. */
+/**
+ * The registry client's options as the command line sets them.
+ * @throws PeelError ERR_USAGE for credentials that were named and are not there, needed or not: it is a slip, and
+ * where the registry gives the public part of what was asked for nobody would see it.
+ */
 export function registryOptionsOf(settings: Settings, env: NodeJS.ProcessEnv): RegistryOptions {
+  const { authfile } = settings;
+  if (authfile !== undefined && !existsSync(authfile)) {
+    throw new PeelError('ERR_USAGE', `--authfile: there is no file ${authfile}`, {
+      facts: { path: authfile },
+    });
+  }
   return {
     plainHttp: settings.plainHttp,
     tlsCa: settings.tlsCa,
     tlsSkipVerify: settings.tlsSkipVerify,
     trustedRealms: settings.trustedRealms,
     foreignLayers: settings.foreignLayers,
-    authfile: settings.authfile,
+    authfile,
     env,
     userAgent: `peel/${VERSION}`,
   };

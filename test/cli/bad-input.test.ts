@@ -427,6 +427,17 @@ describe('a registry', () => {
   });
 });
 
+test.each([
+  ['--authfile', ['--authfile', '/nonexistent/auth.json'], {}],
+  ['PEEL_AUTHFILE', [], { PEEL_AUTHFILE: '/nonexistent/auth.json' }],
+])('credentials named by %s that are not there are an error, needed or not', async (_how, flags, env) => {
+  const run = await user.run([...flags, 'ls', `oci:${image}`], { env });
+  expect(run.stderr).toContain('--authfile: there is no file /nonexistent/auth.json');
+  expect(run.status).toBe(2);
+  // Nothing is read that they could be for.
+  expect((await user.run([...flags, 'cache', 'path'], { env })).status).toBe(0);
+});
+
 describe.skipIf(!hasRegistry())('a real registry', () => {
   let registry: TestRegistry | undefined;
   afterAll(async () => {

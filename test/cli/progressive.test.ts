@@ -277,8 +277,17 @@ describe('ls and stat', () => {
   test('ls of a folder that an upper layer has waits for the others', async () => {
     const image = newUser(plainLayer, layerOf(file('etc/above', 'fine\n')));
     const release = holdBlob(plainLayer);
-    setTimeout(release, 500);
-    expect((await user.run(['ls', image, '/etc'])).stdout.toString()).toBe('above\nfiller\nlast\nmotd\n');
+    let isReleased = false;
+    let isEarly = false;
+    const run = runUntilOutput(['ls', image, '/etc'], () => {
+      isEarly = !isReleased;
+    });
+    // The upper layer is known and stored: what it has of the folder could be listed.
+    await expect.poll(() => cachedOfLayers().filter((name) => name.endsWith('/toc'))).toHaveLength(1);
+    isReleased = true;
+    release();
+    expect(outcomeOf(await run)).toEqual(['above\nfiller\nlast\nmotd\n', '', 0]);
+    expect(isEarly).toBe(false);
   });
 });
 
@@ -327,14 +336,29 @@ describe('cat --verify strict', () => {
     const release = holdBlob(plainLayer);
     let isReleased = false;
     let isEarly = false;
-    setTimeout(() => {
-      isReleased = true;
-      release();
-    }, 1000);
-    const run = await runUntilOutput(['cat', '--verify', 'strict', image, '/etc/motd'], () => {
+    const requests = server.requests.length;
+    const strict = runUntilOutput(['cat', '--verify', 'strict', image, '/etc/motd'], () => {
       isEarly = !isReleased;
     });
-    expect([...outcomeOf(run), isEarly]).toEqual([MOTD, '', 0, false]);
+    const blob = `/v2/app/blobs/${sha256Digest(plainLayer)}`;
+    await expect
+      .poll(() => server.requests.slice(requests).map((request) => request.path), { timeout: 20_000 })
+      .toContain(blob);
+    // Another user, who asks after that one and does not wait for the proof, has the file by now.
+    const other = new PeelUser();
+    try {
+      const progressive = await other.run(['cat', image, '/etc/motd'], {
+        onStart: (child) =>
+          child.stdout?.once('data', () => {
+            isReleased = true;
+            release();
+          }),
+      });
+      expect(outcomeOf(progressive)).toEqual([MOTD, '', 0]);
+      expect([...outcomeOf(await strict), isEarly]).toEqual([MOTD, '', 0, false]);
+    } finally {
+      other.close();
+    }
   });
 
   test('writes the last of two entries of the same path', async () => {

@@ -40,9 +40,11 @@ interface Pushed {
 interface PushOptions extends ZtocOptions {
   /** What the manifest says the digest of the SOCI index is; `undefined` for version 1, which refers to the image. */
   readonly named?: string | undefined;
+  /** The SOCI index is none, and the image has a second layer. */
+  readonly isBroken?: true;
 }
 
-/** An image of one layer; the SOCI index stands in the image index, and its digest in the manifest. */
+/** An image of one layer, if not told otherwise; the SOCI index stands in the image index, and its digest in the manifest. */
 async function push(options: PushOptions = {}): Promise<Pushed> {
   const tar = Buffer.from(writeTar(MEMBERS).bytes);
   const blob = gzipSync(tar);
@@ -56,19 +58,25 @@ async function push(options: PushOptions = {}): Promise<Pushed> {
   };
   const isVersion1 = 'named' in options && options.named === undefined;
   const sociType = `application/vnd.amazon.soci.index.v${isVersion1 ? 1 : 2}+json`;
+  const upperTar = Buffer.from(writeTar([member('etc/upper', { content: Buffer.from('up\n') })]).bytes);
+  const upper = { ...layer, ...server.addBlob('app', gzipSync(upperTar)), mediaType: layer.mediaType };
+  const hasUpper = options.isBroken === true;
   const soci = json({
-    schemaVersion: 2,
+    schemaVersion: options.isBroken ? 'two' : 2,
     mediaType: MANIFEST,
     artifactType: sociType,
     config: { ...server.addBlob('app', Buffer.from('{}')), mediaType: sociType },
     layers: [ztoc],
   });
-  const config = { ...PLATFORM, rootfs: { type: 'layers', diff_ids: [sha256Digest(tar)] } };
+  const config = {
+    ...PLATFORM,
+    rootfs: { type: 'layers', diff_ids: (hasUpper ? [tar, upperTar] : [tar]).map(sha256Digest) },
+  };
   const manifest = json({
     schemaVersion: 2,
     mediaType: MANIFEST,
     config: { ...server.addBlob('app', json(config)), mediaType: 'application/vnd.oci.image.config.v1+json' },
-    layers: [layer],
+    layers: hasUpper ? [layer, upper] : [layer],
     ...(isVersion1
       ? {}
       : { annotations: { 'com.amazon.soci.index-digest': options.named ?? sha256Digest(soci) } }),
@@ -160,6 +168,15 @@ describe('an image with a SOCI index', () => {
     expect(stderr).toMatch(why);
     expect(layerBytes(layer)).toBe(Number.POSITIVE_INFINITY);
     expect(await classOf(image)).toBe('A restart points');
+  });
+
+  test('an index that cannot be used is said once for the image, not for each of its layers', async () => {
+    const { image } = await push({ isBroken: true });
+    const { status, stdout, stderr } = await user.run(['ls', '--platform', 'linux/amd64', image, '/etc']);
+    expect([status, stdout.toString()]).toEqual([0, 'big\nsmall\nupper\n']);
+    expect(stderr).toMatch(
+      /^peel: warning: .*: its SOCI index cannot be used: .*; the image is read without\n$/,
+    );
   });
 
   test('E142: a layer without a ztoc, and an index that is not listed, are read as if there were none', async () => {

@@ -40,6 +40,17 @@ describe('tags', () => {
     expect(server.requests.map(({ path }) => path)).toEqual(Array(2).fill('/v2/team/app/tags/list'));
   });
 
+  test.each([
+    ['that does not end', `<?last=b; rel="next"`],
+    ['of nothing but brackets', '<'.repeat(8000)],
+    ['to another relation', '<?last=b>; rel="nextish", <?last=b>; rel="prev"'],
+    ['without a query', '</v2/team/app/tags/list>; rel="next"'],
+  ])('a Link %s leads nowhere: the page is the last one', async (_, link) => {
+    serve(() => pageOf(['a'], link));
+    expect(await tags()).toEqual(['a']);
+    expect(server.requests).toHaveLength(1);
+  });
+
   test('a page is asked for with a count, and a repository without tags has none (E219)', async () => {
     serve(() => pageOf(null));
     expect(await tags()).toEqual([]);

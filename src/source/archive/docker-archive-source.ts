@@ -14,69 +14,21 @@ import type { Descriptor } from '../../reference/descriptor.ts';
 import { digestOf, excerpt, verifyBytes } from '../../reference/digest.ts';
 import { DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST } from '../../reference/media-types.ts';
 import { MAX_CONFIG_SIZE, parseConfig } from '../../reference/parse-config.ts';
-import { MAX_DOCUMENT_SIZE } from '../../reference/parse-document.ts';
-import type { Selection } from '../../reference/transport.ts';
 import type { Digest } from '../../units.ts';
 import { readWhole } from '../file-blob.ts';
-import type { BlobSource, ImageSource, SourceStats, StoredDocument } from '../source.ts';
+import type { StoredDocument } from '../source.ts';
 import { chooseSaved } from './choose-saved.ts';
-import { MemberBlobs } from './member-blobs.ts';
 import { digestInName, identifyLayer } from './member-digest.ts';
-import type { Archive } from './open-archive.ts';
 import { MAX_SAVE_MANIFEST_SIZE, parseSaveManifest, type SavedImage } from './parse-save-manifest.ts';
+import { SavedSource } from './saved-source.ts';
 
 export const SAVE_MANIFEST_FILE = 'manifest.json';
 
-export class DockerArchiveSource implements ImageSource {
-  readonly name: string;
-  readonly #archive: Archive;
-  readonly #selection: Selection | undefined;
-  readonly #blobs: MemberBlobs;
-  #manifest: StoredDocument | undefined;
-  #resolving: Promise<StoredDocument> | undefined;
-
-  /** The source closes `archive`. */
-  constructor(name: string, archive: Archive, selection?: Selection) {
-    this.name = name;
-    this.#archive = archive;
-    this.#selection = selection;
-    this.#blobs = new MemberBlobs(name, archive);
-  }
-
-  get stats(): SourceStats {
-    return { requests: 0, bytesFetched: 0 };
-  }
-
-  resolve(signal?: AbortSignal): Promise<StoredDocument> {
-    this.#resolving ??= this.#resolve(signal);
-    return this.#resolving;
-  }
-
-  async fetchDocument(descriptor: Descriptor): Promise<StoredDocument> {
-    if (descriptor.digest === this.#manifest?.digest) {
-      verifyBytes(this.#manifest.bytes, descriptor, `${this.name}: manifest`);
-      return this.#manifest;
-    }
-    const bytes = await this.fetchBlob(descriptor, MAX_DOCUMENT_SIZE);
-    return { mediaType: descriptor.mediaType, digest: descriptor.digest, bytes };
-  }
-
-  async fetchBlob(descriptor: Descriptor, maxSize: number): Promise<Buffer> {
-    return this.#blobs.read(descriptor, maxSize);
-  }
-
-  openBlob(descriptor: Descriptor): BlobSource {
-    return this.#blobs.open(descriptor);
-  }
-
-  async measureBlob(digest: Digest): Promise<number> {
-    return this.#blobs.measure(digest);
-  }
-
+export class DockerArchiveSource extends SavedSource {
   /** The images that manifest.json lists. */
   async readImages(): Promise<readonly SavedImage[]> {
     const what = `${this.name}: ${SAVE_MANIFEST_FILE}`;
-    const file = await this.#archive.open(SAVE_MANIFEST_FILE);
+    const file = await this.archive.open(SAVE_MANIFEST_FILE);
     if (file === undefined)
       throw new PeelError('ERR_IMAGE_NOT_FOUND', `${this.name} has no ${SAVE_MANIFEST_FILE}`);
     return parseSaveManifest(await readWhole(file, MAX_SAVE_MANIFEST_SIZE, what), what);
@@ -85,22 +37,18 @@ export class DockerArchiveSource implements ImageSource {
   /** The config of an image; where its name is a digest, the bytes have it. */
   async readConfig(image: SavedImage): Promise<Buffer> {
     const what = `${this.name}: config ${excerpt(image.config)}`;
-    const member = this.#archive.members.find(image.config);
+    const member = this.archive.members.find(image.config);
     if (member === undefined) throw new PeelError('ERR_IMAGE_NOT_FOUND', `${what} is not in the archive`);
-    const bytes = await readWhole(this.#archive.openMember(member), MAX_CONFIG_SIZE, what);
+    const bytes = await readWhole(this.archive.openMember(member), MAX_CONFIG_SIZE, what);
     const digest = digestInName(image.config);
     if (digest !== undefined) verifyBytes(bytes, { digest, size: bytes.length }, what);
-    this.#blobs.set(digest ?? digestOf(bytes), member);
+    this.blobs.set(digest ?? digestOf(bytes), member);
     return bytes;
   }
 
-  async close(): Promise<void> {
-    await this.#archive.close();
-  }
-
-  async #resolve(signal: AbortSignal | undefined): Promise<StoredDocument> {
+  protected async makeManifest(signal: AbortSignal | undefined): Promise<StoredDocument> {
     const idOf = async (saved: SavedImage): Promise<Digest> => digestOf(await this.readConfig(saved));
-    const image = await chooseSaved(await this.readImages(), this.#selection, idOf, this.name);
+    const image = await chooseSaved(await this.readImages(), this.selection, idOf, this.name);
     const configBytes = await this.readConfig(image);
     const { diffIDs } = parseConfig(configBytes);
     if (diffIDs.length !== image.layers.length) {
@@ -124,8 +72,7 @@ export class DockerArchiveSource implements ImageSource {
       layers: layers.map(({ mediaType, size, digest, urls }) => ({ mediaType, size, digest, urls })),
     };
     const bytes = Buffer.from(JSON.stringify(manifest));
-    this.#manifest = { mediaType: DOCKER_MANIFEST, digest: digestOf(bytes), bytes };
-    return this.#manifest;
+    return { mediaType: DOCKER_MANIFEST, digest: digestOf(bytes), bytes };
   }
 
   async #describeLayer(
@@ -135,12 +82,12 @@ export class DockerArchiveSource implements ImageSource {
     signal: AbortSignal | undefined,
   ): Promise<Descriptor> {
     const name = image.layers[at] ?? '';
-    const member = this.#archive.members.find(name);
+    const member = this.archive.members.find(name);
     // A layer that is left out (E182) is an error for whoever reads it, not for the image.
     if (member === undefined)
       return image.layerSources.get(diffID) ?? { mediaType: DOCKER_LAYER, digest: diffID, size: 0 };
-    const identity = await identifyLayer(this.#archive.openMember(member), name, diffID, signal);
-    this.#blobs.set(identity.digest, member);
+    const identity = await identifyLayer(this.archive.openMember(member), name, diffID, signal);
+    this.blobs.set(identity.digest, member);
     return { ...identity, size: member.size };
   }
 }

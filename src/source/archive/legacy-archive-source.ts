@@ -11,21 +11,19 @@
  * its bytes, each time the archive is opened, and tells only that they do not change afterwards.
  */
 import { PeelError } from '../../errors.ts';
-import type { Descriptor } from '../../reference/descriptor.ts';
 import { digestOf, excerpt, parseDigest } from '../../reference/digest.ts';
 import { isJsonObject, JsonFields } from '../../reference/json-fields.ts';
 import { SCHEMA1 } from '../../reference/media-types.ts';
 import { MAX_DOCUMENT_SIZE, MAX_LAYERS } from '../../reference/parse-document.ts';
 import { type JsonValue, parseJson } from '../../reference/parse-json.ts';
-import type { Selection } from '../../reference/transport.ts';
 import type { Digest } from '../../units.ts';
 import { readWhole } from '../file-blob.ts';
-import type { BlobSource, ImageSource, SourceStats, StoredDocument } from '../source.ts';
+import type { StoredDocument } from '../source.ts';
 import { chooseSaved } from './choose-saved.ts';
-import { MemberBlobs } from './member-blobs.ts';
 import { hashFile } from './member-digest.ts';
 import type { Archive } from './open-archive.ts';
 import { MAX_SAVE_MANIFEST_SIZE } from './parse-save-manifest.ts';
+import { SavedSource } from './saved-source.ts';
 
 export const REPOSITORIES_FILE = 'repositories';
 const IMAGE_FILE = /^([0-9a-f]{64})\/json$/;
@@ -50,55 +48,11 @@ export function isLegacyArchive({ members }: Archive): boolean {
   return members.has(REPOSITORIES_FILE) || members.names().some((name) => IMAGE_FILE.test(name));
 }
 
-export class LegacyArchiveSource implements ImageSource {
-  readonly name: string;
-  readonly #archive: Archive;
-  readonly #selection: Selection | undefined;
-  readonly #blobs: MemberBlobs;
-  #resolving: Promise<StoredDocument> | undefined;
-
-  /** The source closes `archive`. */
-  constructor(name: string, archive: Archive, selection?: Selection) {
-    this.name = name;
-    this.#archive = archive;
-    this.#selection = selection;
-    this.#blobs = new MemberBlobs(name, archive);
-  }
-
-  get stats(): SourceStats {
-    return { requests: 0, bytesFetched: 0 };
-  }
-
-  resolve(signal?: AbortSignal): Promise<StoredDocument> {
-    this.#resolving ??= this.#resolve(signal);
-    return this.#resolving;
-  }
-
-  async fetchDocument(descriptor: Descriptor): Promise<StoredDocument> {
-    const bytes = await this.fetchBlob(descriptor, MAX_DOCUMENT_SIZE);
-    return { mediaType: descriptor.mediaType, digest: descriptor.digest, bytes };
-  }
-
-  async fetchBlob(descriptor: Descriptor, maxSize: number): Promise<Buffer> {
-    return descriptor.data ?? this.#blobs.read(descriptor, maxSize);
-  }
-
-  openBlob(descriptor: Descriptor): BlobSource {
-    return this.#blobs.open(descriptor);
-  }
-
-  async measureBlob(digest: Digest): Promise<number> {
-    return this.#blobs.measure(digest);
-  }
-
-  async close(): Promise<void> {
-    await this.#archive.close();
-  }
-
-  async #resolve(signal: AbortSignal | undefined): Promise<StoredDocument> {
+export class LegacyArchiveSource extends SavedSource {
+  protected async makeManifest(signal: AbortSignal | undefined): Promise<StoredDocument> {
     const images = await this.#readImages();
     const idOf = async ({ id }: LegacyImage): Promise<Digest> => parseDigest(`sha256:${id}`);
-    const { id } = await chooseSaved(images, this.#selection, idOf, this.name);
+    const { id } = await chooseSaved(images, this.selection, idOf, this.name);
     const chain = await this.#readChain(id);
     const fsLayers: { blobSum: Digest }[] = [];
     for (const level of chain) fsLayers.push({ blobSum: await this.#hashLayer(level.id, signal) });
@@ -109,7 +63,7 @@ export class LegacyArchiveSource implements ImageSource {
 
   /** The images that have a name; where none has, those that are no other's parent. */
   async #readImages(): Promise<readonly LegacyImage[]> {
-    const file = await this.#archive.open(REPOSITORIES_FILE);
+    const file = await this.archive.open(REPOSITORIES_FILE);
     if (file === undefined) return this.#findHeads();
     const what = `${this.name}: ${REPOSITORIES_FILE}`;
     const repositories = parseJson(await readWhole(file, MAX_SAVE_MANIFEST_SIZE, what), what);
@@ -128,7 +82,7 @@ export class LegacyArchiveSource implements ImageSource {
   }
 
   async #findHeads(): Promise<readonly LegacyImage[]> {
-    const ids = this.#archive.members.names().flatMap((name) => IMAGE_FILE.exec(name)?.[1] ?? []);
+    const ids = this.archive.members.names().flatMap((name) => IMAGE_FILE.exec(name)?.[1] ?? []);
     if (ids.length > MAX_LAYERS) {
       throw new PeelError(
         'ERR_LIMIT_EXCEEDED',
@@ -175,7 +129,7 @@ export class LegacyArchiveSource implements ImageSource {
       );
     }
     const what = `${this.name}: ${id}/json`;
-    const file = await this.#archive.open(`${id}/json`);
+    const file = await this.archive.open(`${id}/json`);
     if (file === undefined) throw new PeelError('ERR_IMAGE_NOT_FOUND', `${what} is not in the archive`);
     const bytes = await readWhole(file, MAX_IMAGE_SIZE, what);
     const fields = new JsonFields(parseJson(bytes, what), what, ['id', 'parent']);
@@ -185,12 +139,12 @@ export class LegacyArchiveSource implements ImageSource {
   }
 
   async #hashLayer(id: string, signal: AbortSignal | undefined): Promise<Digest> {
-    const member = this.#archive.members.find(`${id}/layer.tar`);
+    const member = this.archive.members.find(`${id}/layer.tar`);
     if (member === undefined) {
       throw new PeelError('ERR_IMAGE_NOT_FOUND', `${this.name}: ${id}/layer.tar is not in the archive`);
     }
-    const digest = await hashFile(this.#archive.openMember(member), signal);
-    this.#blobs.set(digest, member);
+    const digest = await hashFile(this.archive.openMember(member), signal);
+    this.blobs.set(digest, member);
     return digest;
   }
 }

@@ -70,9 +70,18 @@ function parsePage(bytes: Buffer, doing: string, host: string): Readonly<Record<
 
 /** The query of the next page, with its question mark. */
 function nextQuery(links: readonly string[]): string | undefined {
-  for (const [, target = '', parameters = ''] of links.join(', ').matchAll(/<([^>]*)>([^<]*)/g)) {
-    const question = target.indexOf('?');
-    if (question >= 0 && /;\s*rel="?next"?\s*(?:[;,]|$)/i.test(parameters)) return target.slice(question);
+  const text = links.join(', ');
+  // Each byte is looked at a few times, whatever the header has: `<` without an end is the last that is looked at.
+  for (let start = text.indexOf('<'); start !== -1; ) {
+    const end = text.indexOf('>', start);
+    if (end === -1) return undefined;
+    const following = text.indexOf('<', end);
+    const parameters = text.slice(end + 1, following === -1 ? undefined : following);
+    const question = text.slice(start, end).indexOf('?');
+    if (question !== -1 && /;\s*rel="?next"?\s*(?:[;,]|$)/i.test(parameters)) {
+      return text.slice(start + question, end);
+    }
+    start = following;
   }
   return undefined;
 }
