@@ -20,6 +20,18 @@ export const MAY_IMPORT = {
     'source',
     'reference',
   ],
+  container: [
+    'mount',
+    'image',
+    'fuse',
+    'filesystem',
+    'tree',
+    'blob',
+    'layer',
+    'native',
+    'source',
+    'reference',
+  ],
   mount: ['image', 'fuse', 'filesystem', 'tree', 'blob', 'layer', 'native', 'source', 'reference'],
   image: ['filesystem', 'tree', 'blob', 'layer', 'native', 'source', 'reference'],
   fuse: ['filesystem', 'native', 'native-fuse', 'tree'],
@@ -40,6 +52,8 @@ export const MAY_IMPORT = {
 
 /** Packages that only one place may use. */
 export const OWNER_OF_PACKAGE = {
+  '@grpc/grpc-js': /^container\/snapshotter\//,
+  '@grpc/proto-loader': /^container\/snapshotter\//,
   undici: /^source\/registry\//,
   'lru-cache': /^blob\//,
   'tar-stream': /^source\/archive\//,

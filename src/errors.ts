@@ -51,6 +51,12 @@ export const EXIT_STATUS_OF = {
   ERR_MOUNT: 1,
   ERR_MOUNT_POINT_MISSING: 1,
   ERR_MOUNT_POINT_BUSY: 1,
+  /** containerd asked for a snapshot that is not there, */
+  ERR_SNAPSHOT_NOT_FOUND: 1,
+  /** for a new one under a name that is taken, */
+  ERR_SNAPSHOT_EXISTS: 1,
+  /** or for something that the snapshot is not in the state for. */
+  ERR_SNAPSHOT_STATE: 1,
   ERR_IO: 1,
   ERR_INTERRUPTED: 130,
 } as const satisfies Record<`ERR_${string}`, number>;

@@ -50,6 +50,8 @@ import { type ByteString, type Digest, uncompressed } from './units.ts';
 export interface OpenImageOptions {
   /** undefined: this host's. */
   readonly platform?: Platform | undefined;
+  /** So many layers, the lowest first, as if the image had no other; undefined: all. */
+  readonly layers?: number | undefined;
   readonly cacheDir: string;
   readonly cacheLimits?: CacheLimits;
   /** Indexes that images bring are used also where nothing verifies them (FAULTS class D). */
@@ -166,7 +168,7 @@ export class Image {
     this.indexDigest = resolved.indexDigest;
     this.config = resolved.config;
     this.configBytes = resolved.configBytes;
-    this.layers = resolved.manifest.layers.map((descriptor, index) => ({
+    this.layers = resolved.manifest.layers.slice(0, options.layers).map((descriptor, index) => ({
       descriptor,
       diffID: resolved.config.diffIDs[index],
     }));

@@ -19,6 +19,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   index: async () => (await import('./commands/index.ts')).index,
   tags: async () => (await import('./commands/tags.ts')).tags,
   cache: async () => (await import('./commands/cache.ts')).cache,
+  snapshotter: async () => (await import('./commands/snapshotter.ts')).snapshotter,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
   help: async () => (await import('./commands/help.ts')).help,
 };

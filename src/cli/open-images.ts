@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import type { CacheDir } from '../blob/cache-dir.ts';
 import { PeelError } from '../errors.ts';
-import type { Image } from '../image.ts';
+import type { Image, OpenImageOptions } from '../image.ts';
 import { parsePlatform } from '../reference/platform.ts';
 import { parseImageName } from '../reference/transport.ts';
 import type { RegistryOptions } from '../source/registry/options.ts';
@@ -39,6 +39,19 @@ export function registryOptionsOf(settings: Settings, env: NodeJS.ProcessEnv): R
   };
 }
 
+/** What an image is opened with, as the command line sets it. */
+export function openOptionsOf(settings: Settings, env: NodeJS.ProcessEnv): OpenImageOptions {
+  return {
+    platform: settings.platform === undefined ? undefined : parsePlatform(settings.platform),
+    cacheDir: settings.cacheDir,
+    cacheLimits: { maxSize: settings.cacheMaxSize, minFreeShare: settings.cacheMinFree },
+    allowUnverified: settings.allowUnverified,
+    indexDigest: settings.indexDigest,
+    offline: settings.offline,
+    source: { registry: registryOptionsOf(settings, env) },
+  };
+}
+
 /** Where an image or artifact comes from, without opening it as an image. The caller closes it. */
 export async function openSourceOf(
   { settings, env, progress, signal }: Pick<Context, 'settings' | 'env' | 'progress' | 'signal'>,
@@ -66,19 +79,10 @@ export class ImageOpener {
   }
 
   async open(name: string, options: ImageOptions = {}): Promise<Image> {
-    const settings = this.#settings;
     // Loaded here: help, version and doctor work also where the native addon does not.
     const { openImage } = await import('../image.ts');
     const image = await openImage(name, {
-      platform: settings.platform === undefined ? undefined : parsePlatform(settings.platform),
-      cacheDir: settings.cacheDir,
-      cacheLimits: { maxSize: settings.cacheMaxSize, minFreeShare: settings.cacheMinFree },
-      allowUnverified: settings.allowUnverified,
-      indexDigest: settings.indexDigest,
-      offline: settings.offline,
-      source: {
-        registry: registryOptionsOf(settings, this.#env),
-      },
+      ...openOptionsOf(this.#settings, this.#env),
       onProgress: (progress) => this.#progress.layerProgress(progress),
       signal: this.#signal,
       ...options,

@@ -146,13 +146,13 @@ export function withDocumentStore(source: ImageSource, store: DocumentStore, off
         const bytes = await store.readDocument(known.digest);
         if (bytes !== undefined) return { ...known, bytes };
       }
-      if (offline) {
-        // Asked for by digest, it may have come under another name.
-        const digest = digestIn(source.name);
-        const bytes = digest === undefined ? undefined : await store.readDocument(digest);
-        if (digest === undefined || bytes === undefined) throw missing('the image');
-        return { digest, bytes, mediaType: undefined };
+      // Asked for by digest, it may have come under another name.
+      const asked = digestIn(source.name);
+      const stored = asked === undefined ? undefined : await store.readDocument(asked);
+      if (asked !== undefined && stored !== undefined) {
+        return { digest: asked, bytes: stored, mediaType: undefined };
       }
+      if (offline) throw missing('the image');
       const document = await source.resolve(signal);
       // The usual case is a tag that has not moved: nothing to write, no fsync to wait for.
       const { digest, mediaType } = document;
