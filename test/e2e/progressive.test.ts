@@ -9,7 +9,7 @@ import { sha256Digest, sha256Hex } from '../support/digests.ts';
 import { HeldSource } from '../support/held-source.ts';
 import { imagesDir } from '../support/images.ts';
 import { readLayer } from '../support/read-layer.ts';
-import { EXCUSED, layersOf, listingsIn } from '../support/real-images.ts';
+import { EXCUSED, listedImage, listingsIn } from '../support/real-images.ts';
 import { useTempDirs } from '../support/temp-dirs.ts';
 
 const images = imagesDir() ?? '';
@@ -75,7 +75,7 @@ describe.skipIf(images === '')('files of real images, read as they pass', () => 
   test.each(listings)(
     '%s',
     async (listing) => {
-      const layers = await layersOf(listing, images);
+      const layers = (await listedImage(listing, images)).layers;
       const diffIDs = await Promise.all(
         layers.map(async (layer) => sha256Digest((await readLayer(layer)).tar)),
       );

@@ -9,19 +9,28 @@ export const EXCUSED: Readonly<Record<string, string>> = {
   'layouts/regclient/testrepo.o21.tsv': 'an artifact of text blobs, no image: the listing is an empty root',
 };
 
+/** A listing's own image. */
+export interface ListedImage {
+  /** Below the folder of images. */
+  readonly name: string;
+  /** Of its manifest; undefined where the file itself is a layer. */
+  readonly digest: string | undefined;
+  readonly layers: readonly Buffer[];
+}
+
 /** `layouts/a/b.o3.tsv` is the fourth image of the layout a/b; without a number the file itself is a layer. */
-export async function layersOf(listing: string, images: string): Promise<readonly Buffer[]> {
-  const [, name, number] = /^(.*?)(?:\.o(\d+))?\.tsv$/.exec(listing) ?? [];
-  const stored = path.join(images, name ?? '');
+export async function listedImage(listing: string, images: string): Promise<ListedImage> {
+  const [, name = '', number] = /^(.*?)(?:\.o(\d+))?\.tsv$/.exec(listing) ?? [];
+  const stored = path.join(images, name);
   if (number === undefined) {
-    return [readFileSync(stored)];
+    return { name, digest: undefined, layers: [readFileSync(stored)] };
   }
-  const found = name?.startsWith('layouts/') ? imagesOfLayout(stored) : await imagesOfArchive(stored);
+  const found = name.startsWith('layouts/') ? imagesOfLayout(stored) : await imagesOfArchive(stored);
   const image = found[Number(number)];
   if (image === undefined) {
     throw new Error(`${listing}: the layout has ${found.length} images`);
   }
-  return image.layers;
+  return { name, ...image };
 }
 
 export function listingsIn(images: string): string[] {

@@ -8,6 +8,8 @@ import { gunzipSync } from 'node:zlib';
 import { extract } from 'tar-stream';
 
 export interface StoredImage {
+  /** Of the manifest. */
+  readonly digest: string;
   /** Lowest first, as stored. */
   readonly layers: readonly Buffer[];
 }
@@ -54,13 +56,13 @@ export async function imagesOfArchive(file: string): Promise<StoredImage[]> {
 function imagesOf(files: Files): StoredImage[] {
   const seen = new Set<string>();
   const images: StoredImage[] = [];
-  const visit = (document: Document): void => {
+  const visit = (document: Document, digest: string): void => {
     for (const descriptor of document.manifests ?? []) {
       if (!seen.has(descriptor.digest)) {
         seen.add(descriptor.digest);
         const bytes = blobOf(files, descriptor);
         if (bytes !== undefined) {
-          visit(JSON.parse(bytes.toString('utf8')) as Document);
+          visit(JSON.parse(bytes.toString('utf8')) as Document, descriptor.digest);
         }
       }
     }
@@ -68,11 +70,11 @@ function imagesOf(files: Files): StoredImage[] {
     if (layers !== undefined && layers.every(({ mediaType }) => /\btar\b|\.tar\./.test(mediaType))) {
       const blobs = layers.map((layer) => blobOf(files, layer));
       if (blobs.every((blob) => blob !== undefined)) {
-        images.push({ layers: blobs });
+        images.push({ digest, layers: blobs });
       }
     }
   };
-  visit(JSON.parse(String(files('index.json'))) as Document);
+  visit(JSON.parse(String(files('index.json'))) as Document, '');
   return images;
 }
 

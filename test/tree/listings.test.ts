@@ -9,7 +9,7 @@ import { mergeLayers } from '../../src/tree/merge.ts';
 import { imagesDir } from '../support/images.ts';
 import { contentFrom, normalizedListing, rowsOf, tabbedRow } from '../support/listing.ts';
 import { readLayer } from '../support/read-layer.ts';
-import { EXCUSED, layersOf, listingsIn } from '../support/real-images.ts';
+import { EXCUSED, listedImage, listingsIn } from '../support/real-images.ts';
 import { storedAndMapped } from '../support/tree-snapshot.ts';
 
 const folder = imagesDir();
@@ -25,7 +25,7 @@ describe.skipIf(folder === undefined)('real images', () => {
 
   for (const listing of listings.filter((name) => !(name in EXCUSED))) {
     test(`${listing.replace(/\.tsv$/, '')} merges to its listing`, async () => {
-      const layers = await Promise.all((await layersOf(listing, images)).map(readLayer));
+      const layers = await Promise.all((await listedImage(listing, images)).layers.map(readLayer));
       const tree = mergeLayers(layers.map(({ entries }) => entries));
       // What the mount serves is the stored form: it must not differ in anything.
       const mapped = await storedAndMapped(tree);
