@@ -26,7 +26,8 @@ import { ImageRecords } from './image/image-records.ts';
 import { openCache } from './image/open-cache.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
-import { findPinned, findReferring } from './image/pinned-index.ts';
+import { findPinned } from './image/pinned-index.ts';
+import { findReferring, IndexNotice } from './image/referring-index.ts';
 import { findZtocs } from './image/soci-index.ts';
 import { findStargzTocs } from './image/stargz-tocs.ts';
 import type { CompareIndexes } from './image/toc-source.ts';
@@ -64,6 +65,11 @@ export interface OpenImageOptions {
   /** For one read, ms; default 60 s, 0 = wait for ever. */
   readonly readDeadlineMs?: number;
   readonly onProgress?: (progress: IndexProgress) => void;
+  /**
+   * Told the digest of a list that refers to the image in its registry, while layers are read as a whole. Nothing
+   * waits for it, nor is it asked for where there is nobody to tell.
+   */
+  readonly onIndexBeside?: ((list: Digest) => void) | undefined;
   /** Ends the opening and all indexing. */
   readonly signal?: AbortSignal;
 }
@@ -155,6 +161,7 @@ export class Image {
   readonly #cache: CacheDir;
   readonly #opened: OpenedLayers;
   readonly #treeStore: TreeStore;
+  readonly #notice = new IndexNotice();
   readonly #progressListeners: (() => void)[] = [];
   #loadedTree: Promise<StoredTree | undefined> | undefined;
   #tree: Promise<StoredTree> | undefined;
@@ -181,11 +188,14 @@ export class Image {
       cache,
       allowUnverified: options.allowUnverified === true,
       findZtocs: (signal) => findZtocs(source, resolved, options.allowUnverified === true, signal),
-      findReferring: (signal) => findReferring(this.digest, source, signal),
+      findReferring: (ztocs, signal) => findReferring(this, ztocs, source, signal),
       findPinned: (signal) => findPinned(options.indexDigest, source, cache, signal),
       findStargzTocs: (signal) => findStargzTocs(source, signal),
       readDeadlineMs: options.readDeadlineMs,
       onProgress: (progress) => {
+        if (options.onIndexBeside !== undefined) {
+          this.#notice.ask(this.digest, source, options.onIndexBeside);
+        }
         options.onProgress?.(progress);
         for (const listener of this.#progressListeners) listener();
       },
@@ -350,6 +360,7 @@ export class Image {
 
   /** Ends what is under way, closes files and connections. Idempotent. */
   async close(): Promise<void> {
+    await this.#notice.close();
     await this.#opened.close();
     await this.#source.close();
     await this.#cache.close();

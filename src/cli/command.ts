@@ -39,6 +39,8 @@ export interface Closable {
 
 /** What a command may want otherwise than the settings say. */
 export interface ImageOptions {
+  /** Undefined where layers are read as a whole on purpose: nobody wants to hear of an index. */
+  readonly onIndexBeside?: undefined;
   /** For one read, ms; 0 waits for ever. */
   readonly readDeadlineMs?: number;
 }

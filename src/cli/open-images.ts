@@ -3,10 +3,12 @@ import { existsSync } from 'node:fs';
 import type { CacheDir } from '../blob/cache-dir.ts';
 import { PeelError } from '../errors.ts';
 import type { Image, OpenImageOptions } from '../image.ts';
+import { log } from '../log.ts';
 import { parsePlatform } from '../reference/platform.ts';
 import { parseImageName } from '../reference/transport.ts';
 import type { RegistryOptions } from '../source/registry/options.ts';
 import type { ImageSource } from '../source/source.ts';
+import type { Digest } from '../units.ts';
 import type { Closable, Context, ImageOptions } from './command.ts';
 import type { Progress } from './progress.ts';
 import type { Settings } from './settings.ts';
@@ -83,12 +85,19 @@ export class ImageOpener {
     const { openImage } = await import('../image.ts');
     const image = await openImage(name, {
       ...openOptionsOf(this.#settings, this.#env),
+      onIndexBeside: this.#wantsIndexNotice() ? (list) => warnOfIndex(name, list) : undefined,
       onProgress: (progress) => this.#progress.layerProgress(progress),
       signal: this.#signal,
       ...options,
     });
     this.#opened.push(image);
     return image;
+  }
+
+  /** Whoever says how indexes are used, or wants no words, needs none. */
+  #wantsIndexNotice(): boolean {
+    const { quiet, allowUnverified, indexDigest, offline } = this.#settings;
+    return !quiet && !allowUnverified && indexDigest === undefined && !offline;
   }
 
   /** Closed with the images. */
@@ -106,4 +115,11 @@ export class ImageOpener {
     await Promise.race([closing, late]);
     clearTimeout(timer);
   }
+}
+
+function warnOfIndex(image: string, list: Digest): void {
+  log().warn(
+    { image },
+    `${image}: layers are read as a whole, though an index of peel lies beside the image: --index-digest ${list} reads by it at once, if somebody whom you trust named that digest; --allow-unverified reads by any`,
+  );
 }

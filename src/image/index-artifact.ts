@@ -82,29 +82,43 @@ export function imageList(image: Descriptor, artifacts: readonly Pick<LayerArtif
 }
 
 /** The subjects and TOCs of a list's artifacts. @throws UnusableIndex where it is no such list. */
-export function readList(
-  list: StoredDocument,
-): { subject: Descriptor; toc: Descriptor; windows?: Descriptor }[] {
+export function readList(list: StoredDocument): ReadArtifact[] {
   const index = parse(list.bytes, list.mediaType);
   if (index.kind !== 'index') throw new UnusableIndex('it is no list of indexes');
   return index.manifests
     .filter(({ artifactType }) => artifactType === LAYER_INDEX_TYPE)
     .map(({ data, digest }) => {
       if (data === undefined) throw new UnusableIndex(`the list does not have the manifest ${digest} inside`);
-      const artifact = parse(data, OCI_MANIFEST);
-      if (artifact.kind !== 'manifest' || artifact.subject === undefined) {
-        throw new UnusableIndex(`${digest} does not say which layer it is of`);
-      }
-      const toc = artifact.layers.find(({ mediaType }) => mediaType === TOC_TYPE);
-      if (toc === undefined) {
-        const found = artifact.layers.map(({ mediaType }) => mediaType).join(', ');
-        throw new UnusableIndex(
-          `${digest} has no ${TOC_TYPE}: it holds ${found}, of another version of peel`,
-        );
-      }
-      const windows = artifact.layers.find(({ mediaType }) => mediaType === WINDOWS_TYPE);
-      return { subject: artifact.subject, toc, ...(windows === undefined ? {} : { windows }) };
+      return readArtifact({ digest, bytes: data });
     });
+}
+
+/** What an artifact is of, and its blobs. */
+interface ReadArtifact {
+  readonly subject: Descriptor;
+  readonly toc: Descriptor;
+  readonly windows?: Descriptor;
+}
+
+function readArtifact({ digest, bytes }: Pick<StoredDocument, 'digest' | 'bytes'>): ReadArtifact {
+  const artifact = parse(bytes, OCI_MANIFEST);
+  if (artifact.kind !== 'manifest' || artifact.subject === undefined) {
+    throw new UnusableIndex(`${digest} does not say which layer it is of`);
+  }
+  const toc = artifact.layers.find(({ mediaType }) => mediaType === TOC_TYPE);
+  if (toc === undefined) {
+    const found = artifact.layers.map(({ mediaType }) => mediaType).join(', ');
+    throw new UnusableIndex(`${digest} has no ${TOC_TYPE}: it holds ${found}, of another version of peel`);
+  }
+  const windows = artifact.layers.find(({ mediaType }) => mediaType === WINDOWS_TYPE);
+  return { subject: artifact.subject, toc, ...(windows === undefined ? {} : { windows }) };
+}
+
+/** Where the packed TOC of a layer is, by an artifact that refers to it. @throws UnusableIndex where it is none. */
+export function tocOfArtifact(document: StoredDocument, layer: Digest): Descriptor {
+  const { subject, toc } = readArtifact(document);
+  if (subject.digest === layer) return toc;
+  throw new UnusableIndex(`${document.digest} is of another layer, ${subject.digest}`);
 }
 
 /** The same by layer, the first one where there are several. */

@@ -54,8 +54,8 @@ export interface OpenedLayersParts {
   readonly findZtocs: (signal: AbortSignal) => Promise<Ztocs>;
   /** The index that the user named by digest. */
   readonly findPinned: (signal: AbortSignal) => Promise<LayerIndexes>;
-  /** One that nothing names. */
-  readonly findReferring: (signal: AbortSignal) => Promise<LayerIndexes>;
+  /** One that nothing names, for what has no ztoc. */
+  readonly findReferring: (ztocs: Ztocs, signal: AbortSignal) => Promise<LayerIndexes>;
   /** The TOCs of eStargz layers that do not hold them. */
   readonly findStargzTocs: (signal: AbortSignal) => Promise<LayerIndexes>;
   /** For one read, ms; default 60 s, 0 = wait for ever. */
@@ -101,7 +101,7 @@ export class OpenedLayers {
       allowUnverified: parts.allowUnverified,
       findZtocs: () => parts.findZtocs(this.#closing.signal),
       findPinned: () => parts.findPinned(this.#closing.signal),
-      findReferring: () => parts.findReferring(this.#closing.signal),
+      findReferring: (ztocs) => parts.findReferring(ztocs, this.#closing.signal),
       findStargzTocs: () => parts.findStargzTocs(this.#closing.signal),
       signal,
       onlookerOf: ({ digest }) => jointly(this.#onlookersOf(digest), signal),

@@ -1,28 +1,10 @@
-/**
- * The index of peel that an image is read by: the one that the user named by digest (`--index-digest`, class C), from the
- * cache or from where the image is; else, where the user allows what nothing verifies, the first that refers to the
- * image in its registry (class D).
- */
+/** The index of peel that the user named by digest (`--index-digest`, class C): from the cache, or from where the image is. */
 import type { CacheDir } from '../blob/cache-dir.ts';
-import { isPeelError, PeelError } from '../errors.ts';
+import { PeelError } from '../errors.ts';
 import { DocumentStore } from '../source/document-store.ts';
 import type { ImageSource } from '../source/source.ts';
 import type { Digest } from '../units.ts';
-import { IMAGE_INDEX_TYPE, type LayerIndexes, layerIndexesOf } from './index-artifact.ts';
-
-/** Empty where there is none. @throws UnusableIndex where it is none; errors of the source pass. */
-export async function findReferring(
-  image: Digest,
-  source: ImageSource,
-  signal: AbortSignal,
-): Promise<LayerIndexes> {
-  const found = await source.listReferrers?.(image, IMAGE_INDEX_TYPE, signal).catch((error: unknown) => {
-    if (isPeelError(error, 'ERR_IMAGE_NOT_FOUND')) return [];
-    throw error;
-  });
-  const [first] = found ?? [];
-  return first === undefined ? new Map() : layerIndexesOf(await source.fetchDocument(first, signal));
-}
+import { type LayerIndexes, layerIndexesOf } from './index-artifact.ts';
 
 /** Empty where none was named. @throws UnusableIndex where it is none; errors of the source pass. */
 export async function findPinned(

@@ -11,7 +11,7 @@ import { setMaxListeners } from 'node:events';
 import os from 'node:os';
 import { Budget } from '../blob/budget.ts';
 import { readWholeBlob } from '../blob/whole-blob.ts';
-import { isPeelError, PeelError } from '../errors.ts';
+import { type ErrorCode, isPeelError, PeelError } from '../errors.ts';
 import { buildToc } from '../layer/build-toc.ts';
 import type { Onlooker } from '../layer/layer-input.ts';
 import { cacheKeyOf } from '../layer/own-index.ts';
@@ -40,8 +40,8 @@ export interface TocSourceParts {
   readonly findZtocs: () => Promise<Ztocs>;
   /** The index that the user named by digest. */
   readonly findPinned: () => Promise<LayerIndexes>;
-  /** One that nothing names: asked for where `allowUnverified`. */
-  readonly findReferring: () => Promise<LayerIndexes>;
+  /** One that nothing names, for what has no ztoc: asked for where `allowUnverified`. */
+  readonly findReferring: (ztocs: Ztocs) => Promise<LayerIndexes>;
   /** The TOCs of eStargz layers that do not hold them: asked for where there is such a layer. */
   readonly findStargzTocs: () => Promise<LayerIndexes>;
   /** Ends what is under way. */
@@ -189,13 +189,14 @@ export class TocSource {
   async #readClaim({ descriptor, diffID }: LayerToIndex): Promise<OwnIndexClaim | undefined> {
     try {
       this.#ztocs ??= this.#findZtocs();
-      const ztoc = (await this.#ztocs).get(descriptor.digest);
+      const ztocs = await this.#ztocs;
       this.#pinned ??= this.#findPinned();
       const packedToc = (await this.#pinned).get(descriptor.digest);
-      if (packedToc === undefined && this.#parts.allowUnverified) this.#referring ??= this.#findReferring();
+      if (packedToc === undefined && this.#parts.allowUnverified)
+        this.#referring ??= this.#findReferring(ztocs);
       const referringToc = (await this.#referring)?.get(descriptor.digest);
       return ownIndexClaimOf(descriptor, diffID, this.#parts.allowUnverified, {
-        ztoc,
+        ztoc: ztocs.get(descriptor.digest),
         packedToc,
         referringToc,
       });
@@ -215,8 +216,8 @@ export class TocSource {
     return this.#findOrWarn(this.#parts.findZtocs(), 'its SOCI index');
   }
 
-  #findReferring(): Promise<LayerIndexes> {
-    return this.#findOrWarn(this.#parts.findReferring(), 'an index that refers to the image');
+  #findReferring(ztocs: Ztocs): Promise<LayerIndexes> {
+    return this.#findOrWarn(this.#parts.findReferring(ztocs), 'an index that refers to the image');
   }
 
   /** @throws UnusableIndex where the image of TOCs has none of this layer. */
@@ -371,13 +372,18 @@ export class TocSource {
 
 /** The index is at fault, or what a registry answered about it: the layer can be read without. */
 function isOfIndex(error: unknown): boolean {
-  return (
-    error instanceof UnusableIndex ||
-    isPeelError(error, 'ERR_REGISTRY_RESPONSE') ||
-    isPeelError(error, 'ERR_IMAGE_NOT_FOUND') ||
-    isPeelError(error, 'ERR_DIGEST_MISMATCH')
-  );
+  return error instanceof UnusableIndex || (isPeelError(error) && CODES_OF_INDEX.has(error.code));
 }
+
+const CODES_OF_INDEX: ReadonlySet<ErrorCode> = new Set([
+  'ERR_REGISTRY_RESPONSE',
+  'ERR_IMAGE_NOT_FOUND',
+  'ERR_AUTH_REFUSED',
+  'ERR_DIGEST_MISMATCH',
+  'ERR_DOCUMENT_INVALID',
+  'ERR_UNSUPPORTED',
+  'ERR_LIMIT_EXCEEDED',
+]);
 
 async function readRange(blob: BlobSource, range: CompressedRange, signal: AbortSignal): Promise<Buffer> {
   const chunks: Uint8Array[] = [];

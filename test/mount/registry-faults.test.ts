@@ -98,6 +98,6 @@ describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)('a mounted image (
       String(READERS),
     );
     expect(answers).toEqual([READERS, [sha256Of(offset, 4096)]]);
-    expect(server.requests.map((request) => request.headers['range'])).toHaveLength(1);
+    expect(server.requests.filter((request) => BLOBS.test(request.path))).toHaveLength(1);
   });
 });

@@ -29,6 +29,9 @@ const OPTIONS = {
 
 type IndexContext = Context<typeof OPTIONS>;
 
+/** Layers are read as a whole because that was asked for. */
+const ON_PURPOSE = { onIndexBeside: undefined };
+
 const SHORT_DIGEST = 12;
 
 export const index = defineCommand({
@@ -98,7 +101,7 @@ async function* packed(image: Image): AsyncGenerator<{ row: BuiltRow; artifact: 
 }
 
 async function build(context: IndexContext, name: string): Promise<number> {
-  const image = await context.openImage(name);
+  const image = await context.openImage(name, ON_PURPOSE);
   const rows: BuiltRow[] = [];
   for await (const { row } of packed(image)) rows.push(row);
   await writeRows(context, rows);
@@ -136,7 +139,7 @@ async function writeRows(context: IndexContext, rows: readonly BuiltRow[]): Prom
 }
 
 async function exportTo(context: IndexContext, name: string, file: string): Promise<number> {
-  const image = await context.openImage(name);
+  const image = await context.openImage(name, ON_PURPOSE);
   const { writeLayoutArchive } = await import('../../source/archive/write-layout.ts');
   let list: Content | undefined;
   await writeLayoutArchive(
@@ -157,7 +160,7 @@ async function push(context: IndexContext, name: string): Promise<number> {
     throw new PeelError('ERR_OFFLINE', `index push ${name}: --offline forbids to ask the registry`);
   const { reference } = parsed;
   const target = flags.to === undefined ? reference : parseRepository(flags.to);
-  const image = await context.openImage(name);
+  const image = await context.openImage(name, ON_PURPOSE);
   const { Pusher } = await import('../../source/registry/push.ts');
   const isElsewhere = target.registry === reference.registry && target.repository !== reference.repository;
   const mountFrom = isElsewhere ? reference.repository : undefined;
@@ -248,7 +251,7 @@ interface VerifiedRow {
 }
 
 async function verify(context: IndexContext, name: string): Promise<number> {
-  const image = await context.openImage(name);
+  const image = await context.openImage(name, ON_PURPOSE);
   const rows: VerifiedRow[] = [];
   const seen = new Set<Digest>();
   for (const [layer, { descriptor }] of image.layers.entries()) {

@@ -30,6 +30,8 @@ class RegistrySource implements ImageSource {
   readonly name: string;
   readonly #reference: RegistryReference;
   readonly #client: RegistryClient;
+  /** For what nobody needs: where it is refused, or slow, what is needed is not. */
+  readonly #listClient: RegistryClient;
   readonly #foreign: ForeignLayers;
   /** Redirects of each blob, by digest: presigned addresses serve many ranges. */
   readonly #locations = new Map<Digest, Map<RegistryHost, URL>>();
@@ -40,11 +42,16 @@ class RegistrySource implements ImageSource {
     this.name = formatReference(reference);
     this.#reference = reference;
     this.#client = new RegistryClient(reference, options);
+    this.#listClient = new RegistryClient(reference, options);
     this.#foreign = new ForeignLayers(options.foreignLayers === true);
   }
 
   get stats(): SourceStats {
-    return { ...this.#client.counters };
+    const [one, other] = [this.#client.counters, this.#listClient.counters];
+    return {
+      requests: one.requests + other.requests,
+      bytesFetched: one.bytesFetched + other.bytesFetched,
+    };
   }
 
   async resolve(signal?: AbortSignal): Promise<StoredDocument> {
@@ -84,8 +91,8 @@ class RegistrySource implements ImageSource {
 
   listReferrers(subject: Digest, artifactType: string, signal?: AbortSignal): Promise<readonly Descriptor[]> {
     const fetchTag = async (tag: string): Promise<Buffer> =>
-      (await this.#fetchManifest(tag, undefined, MAX_DOCUMENT_SIZE, signal)).bytes;
-    return listReferrers(this.#client, subject, artifactType, fetchTag, signal);
+      (await this.#fetchManifest(tag, undefined, MAX_DOCUMENT_SIZE, signal, this.#listClient)).bytes;
+    return listReferrers(this.#listClient, subject, artifactType, fetchTag, signal);
   }
 
   async fetchBlob(descriptor: Descriptor, maxSize: number, signal?: AbortSignal): Promise<Buffer> {
@@ -123,13 +130,13 @@ class RegistrySource implements ImageSource {
     return measureBlob(this.#requestFor(digest), signal);
   }
 
-  reload(): Promise<void> {
+  async reload(): Promise<void> {
     this.#locations.clear();
-    return this.#client.reload();
+    await Promise.all([this.#client.reload(), this.#listClient.reload()]);
   }
 
-  close(): Promise<void> {
-    return this.#client.close();
+  async close(): Promise<void> {
+    await Promise.all([this.#client.close(), this.#listClient.close()]);
   }
 
   #fetch(
@@ -158,11 +165,12 @@ class RegistrySource implements ImageSource {
     digest: Digest | undefined,
     maxBytes: number,
     signal: AbortSignal | undefined,
+    client = this.#client,
   ): Promise<StoredDocument> {
     const doing = `manifest ${name} of ${this.#repositoryName()}`;
-    const operation = this.#client.operation(doing, signal);
+    const operation = client.operation(doing, signal);
     for (;;) {
-      const { answer, host } = await this.#client.request(
+      const { answer, host } = await client.request(
         {
           path: `manifests/${name}`,
           headers: { accept: ACCEPT },
@@ -172,7 +180,7 @@ class RegistrySource implements ImageSource {
         },
         operation,
       );
-      const bytes = await readBody(this.#client, { answer, host }, maxBytes, doing, operation);
+      const bytes = await readBody(client, { answer, host }, maxBytes, doing, operation);
       if (bytes === undefined) {
         continue;
       }
@@ -183,7 +191,7 @@ class RegistrySource implements ImageSource {
           `${doing}: ${host.config.name} sent ${bytes.length} bytes with digest ${digestOf(bytes, algorithmOf(digest))}, expected ${digest}`,
           { facts: { digest, host: host.config.name } },
         );
-        if (await this.#client.demoteMirror(host)) {
+        if (await client.demoteMirror(host)) {
           continue;
         }
         throw failure;
