@@ -260,9 +260,11 @@ describe.skipIf(whyNoMounts() !== undefined)('peel mount', () => {
 
   test('-f says in figures what it did, at USR1', async () => {
     // At once when it answers, which is before the program has taken notice: the signal must not end it.
-    const script = `"$@" 2>errors & until [ -e mnt/etc/motd ]; do :; done
+    // TERM before the mount point is printed interrupts it instead of ending it.
+    const script = `"$@" >said 2>errors & until [ -e mnt/etc/motd ]; do :; done
 until grep -q statistics errors; do kill -USR1 $! || exit 9; sleep 0.1; done
-kill $!; wait $! || exit 8; cat errors`;
+until [ -s said ]; do kill -0 $! || exit 7; sleep 0.1; done
+kill $!; wait $! || exit 8; cat said errors`;
     const { status, stdout } = await peel(['mount', '-f', `oci:${layout}`, place], {
       wrapper: ['env', '-C', home, 'sh', '-c', script, 'sh'],
     });
