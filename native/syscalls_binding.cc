@@ -79,11 +79,26 @@ napi_value Unmount(napi_env env, napi_callback_info info) {
   return NumberOf(env, result == 0 ? 0 : errno);
 }
 
+// mountOverlay(pathBytes, optionsBytes): 0, or the errno
+napi_value MountOverlay(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  const uint8_t* data[2] = {};
+  size_t lengths[2] = {};
+  if (!Arguments(env, info, arguments) || !GetBytes(env, arguments[0], data[0], lengths[0]) ||
+      !GetBytes(env, arguments[1], data[1], lengths[1])) {
+    return nullptr;
+  }
+  const std::string path(reinterpret_cast<const char*>(data[0]), lengths[0]);
+  const std::string options(reinterpret_cast<const char*>(data[1]), lengths[1]);
+  const int result = mount("overlay", path.c_str(), "overlay", 0, options.c_str());
+  return NumberOf(env, result == 0 ? 0 : errno);
+}
+
 }  // namespace
 
 bool AddSyscalls(napi_env env, napi_value exports) {
   return SetFunction(env, exports, "sha256", HashBytes) && SetFunction(env, exports, "punchHole", PunchHole) &&
-         SetFunction(env, exports, "unmount", Unmount);
+         SetFunction(env, exports, "unmount", Unmount) && SetFunction(env, exports, "mountOverlay", MountOverlay);
 }
 
 }  // namespace peel

@@ -58,6 +58,12 @@ export const EXIT_STATUS_OF = {
   /** or for something that the snapshot is not in the state for. */
   ERR_SNAPSHOT_STATE: 1,
   ERR_IO: 1,
+  /** A container could not be made or started. */
+  ERR_CONTAINER: 125,
+  /** Its command is there and cannot be run. */
+  ERR_COMMAND_NOT_EXECUTABLE: 126,
+  /** Its command is not there. */
+  ERR_COMMAND_NOT_FOUND: 127,
   ERR_INTERRUPTED: 130,
 } as const satisfies Record<`ERR_${string}`, number>;
 

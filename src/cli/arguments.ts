@@ -33,8 +33,15 @@ export function splitCommandLine(
   return { leading: argv.slice(0, at), name: argv[at], rest: argv.slice(at + 1) };
 }
 
-/** @throws PeelError ERR_USAGE for an option that is not in `table`, lacks its value or has one too many. */
-export function parseOptions(argv: readonly string[], table: OptionTable): ParsedArguments {
+/**
+ * `optionsFirst`: all from the first positional on are positionals, whatever they look like.
+ * @throws PeelError ERR_USAGE for an option that is not in `table`, lacks its value or has one too many.
+ */
+export function parseOptions(
+  argv: readonly string[],
+  table: OptionTable,
+  optionsFirst = false,
+): ParsedArguments {
   const { tokens } = parseArgs({
     args: [...argv],
     options: parseArgsConfig(table),
@@ -45,7 +52,10 @@ export function parseOptions(argv: readonly string[], table: OptionTable): Parse
   const values = new Map<string, true | string | string[]>();
   const positionals: string[] = [];
   for (const token of tokens) {
-    if (token.kind === 'positional') positionals.push(token.value);
+    if (token.kind === 'positional') {
+      if (optionsFirst) return { values, positionals: argv.slice(token.index) };
+      positionals.push(token.value);
+    }
     if (token.kind !== 'option') continue;
     const spec = Object.hasOwn(table, token.name) ? table[token.name] : undefined;
     if (spec === undefined) throw unknownOption(token.rawName, table);

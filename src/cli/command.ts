@@ -79,6 +79,10 @@ export interface Command<Options extends OptionTable = OptionTable> {
   /** Fewest and most positionals; the command line is refused (exit 2) before `run` otherwise. */
   readonly minArgs: number;
   readonly maxArgs: number;
+  /** Options end at the first positional: what follows is for the container. */
+  readonly optionsFirst?: boolean;
+  /** The exit status of every failure that has none above 124: the command's own status is another program's. */
+  readonly failureStatus?: number;
   /** The command listens to SIGINT and SIGTERM itself, and `signal` never aborts. */
   readonly ownSignals?: boolean;
   /** Resolves with the exit status. A PeelError thrown is printed as one line and gives its own status. */

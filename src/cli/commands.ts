@@ -7,6 +7,8 @@ import { nearest } from './suggest.ts';
 const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   mount: async () => (await import('./commands/mount.ts')).mount,
   umount: async () => (await import('./commands/umount.ts')).umount,
+  run: async () => (await import('./commands/run.ts')).run,
+  bundle: async () => (await import('./commands/bundle.ts')).bundle,
   ls: async () => (await import('./commands/ls.ts')).ls,
   tree: async () => (await import('./commands/tree.ts')).tree,
   cat: async () => (await import('./commands/cat.ts')).cat,

@@ -43,6 +43,9 @@ const TOP_OPTIONS = {
   help: { type: 'boolean', short: 'h', summary: 'this help' },
 } as const satisfies OptionTable;
 
+/** Above it, a status says what became of a container's command, or of us: docker's and the shells'. */
+const LAST_OWN_STATUS = 124;
+
 const HELP_OPTION = { help: { type: 'boolean', summary: 'help of this command' } } as const;
 
 /** Resolves with the exit status; never rejects. */
@@ -50,9 +53,12 @@ export async function runCommandLine(surroundings: Surroundings): Promise<number
   const { env } = surroundings;
   const stderr = outputOn('standard error', surroundings.stderr, false);
   let settings: Settings | undefined;
+  let command: Command | undefined;
   let stdout = outputOn('standard output', surroundings.stdout, false);
   try {
-    const line = await parseCommandLine(surroundings.argv);
+    const line = await parseCommandLine(surroundings.argv, (found) => {
+      command = found;
+    });
     settings = mergeSettings(line.globals, env, await readConfigFile(configFileOf(env)));
     const hasColor = wantsColor(settings.color, env, stdout.isTerminal);
     stdout = outputOn('standard output', surroundings.stdout, hasColor);
@@ -65,7 +71,8 @@ export async function runCommandLine(surroundings: Surroundings): Promise<number
   } catch (error) {
     // The reader of standard output has gone (`peel ls | head`): it got what it wanted.
     if (systemCodeOf(error) === 'EPIPE' && stdout.failure === error) return 0;
-    return await reportError(error, settings, stderr);
+    const status = await reportError(error, settings, stderr);
+    return status > LAST_OWN_STATUS ? status : (command?.failureStatus ?? status);
   }
 }
 
@@ -78,7 +85,10 @@ interface CommandLine {
   readonly print: string | undefined;
 }
 
-async function parseCommandLine(argv: readonly string[]): Promise<CommandLine> {
+async function parseCommandLine(
+  argv: readonly string[],
+  onCommand: (command: Command) => void,
+): Promise<CommandLine> {
   const { leading, name, rest } = splitCommandLine(argv, TOP_OPTIONS);
   const top = parseOptions(leading, TOP_OPTIONS);
   const wantsVersion = top.values.has('version');
@@ -90,9 +100,10 @@ async function parseCommandLine(argv: readonly string[]): Promise<CommandLine> {
   const commandName = wantsHelp || wantsVersion || name === undefined ? 'help' : name;
   const command = await findCommand(commandName);
   if (command === undefined) throw unknownCommand(commandName);
+  onCommand(command);
   const isTopOnly = wantsHelp || wantsVersion;
   const table = { ...HELP_OPTION, ...GLOBAL_OPTIONS, ...command.options };
-  const { values, positionals } = parseOptions(isTopOnly ? [] : rest, table);
+  const { values, positionals } = parseOptions(isTopOnly ? [] : rest, table, command.optionsFirst);
   const asksForHelp = values.has('help');
   if (!asksForHelp) checkPositionals(command, positionals);
   const globals = new Map([...top.values, ...values].filter(([key]) => Object.hasOwn(GLOBAL_OPTIONS, key)));

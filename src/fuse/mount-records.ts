@@ -161,6 +161,17 @@ export function isServerAlive(record: MountRecord): boolean {
   return record.startTicks !== '' && startTicksOf(record.pid) === record.startTicks;
 }
 
+/** Of servers that were killed, and whose mounts somebody has taken down since; `isMounted` is asked of a mount point. */
+export function removeRecordsOfGoneMounts(
+  runtimeDir: string,
+  isMounted: (mountPoint: string) => boolean,
+): void {
+  for (const record of readRecords(runtimeDir)) {
+    if (!isServerAlive(record) && !isMounted(record.mountPoint)) removeRecord(runtimeDir, record);
+  }
+  removeLogsOfDeadServers(runtimeDir);
+}
+
 /** Empty ones: servers that were killed could not remove them. What was written may say why one died, and stays. */
 export function removeLogsOfDeadServers(runtimeDir: string): void {
   const folder = path.join(runtimeDir, LOG_FOLDER);

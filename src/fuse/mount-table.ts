@@ -79,6 +79,10 @@ export function mountsInside(
   return table.filter((entry) => entry.mountPoint.startsWith(`${mountPoint}/`));
 }
 
+export function isMountedAt(mountPoint: string): boolean {
+  return mountAt(mountPoint) !== undefined;
+}
+
 /** The mounts of peel that a user may unmount: root all there are, others those that they made. */
 export function mountsOf(uid: number, table: readonly MountEntry[] = readMountTable()): MountEntry[] {
   return table.filter((entry) => entry.type === MOUNT_TYPE && (uid === 0 || entry.ownerUid === uid));

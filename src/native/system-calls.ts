@@ -1,4 +1,4 @@
-/** What Node does not offer: holes in files, mapped files and the one validator of stored trees, unmounting. */
+/** What Node does not offer: holes in files, mapped files and the one validator of stored trees, overlays, unmounting. */
 import { PeelError } from '../errors.ts';
 import { addonPart, errnoName, type NativeError, validateBytes, validateInteger } from './addon.ts';
 
@@ -8,6 +8,8 @@ interface Addon {
   punchHole(fd: number, offset: number, length: number): number;
   /** 0, or an errno. */
   unmount(path: Uint8Array, lazy: boolean): number;
+  /** 0, or an errno. */
+  mountOverlay(path: Uint8Array, options: Uint8Array): number;
   /** A mapping, or an errno. */
   mapFile(fd: number, length: number): Buffer | number;
   validateTree(bytes: Uint8Array): Promise<void>;
@@ -91,4 +93,10 @@ export function unmount(path: string | Uint8Array, options: { readonly lazy: boo
     `cannot unmount ${JSON.stringify(shown)}: ${name}`,
     { facts: { errno: name, path: shown } },
   );
+}
+
+/** mount(2) of type overlay with the options of its documentation. The name of the errno, or undefined: mounted. */
+export function mountOverlay(path: string, options: string): string | undefined {
+  const errno = addon().mountOverlay(Buffer.from(path, 'utf8'), Buffer.from(options, 'utf8'));
+  return errno === 0 ? undefined : errnoName(errno);
 }

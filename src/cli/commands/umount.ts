@@ -3,10 +3,25 @@
  * kernel's table; a mount point is never looked at, because a hanging server would hang us as well.
  */
 import { lstatSync, realpathSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type BundleRecord,
+  isOwnerAlive,
+  PLACES,
+  readBundleRecord,
+  takeApart,
+} from '../../container/bundle-folder.ts';
+import { clearIfDead } from '../../container/container-folders.ts';
 import { isPeelError, PeelError } from '../../errors.ts';
 import { clearDeadMount, isDead } from '../../fuse/dead-mounts.ts';
-import { isServerAlive, type MountRecord, openRuntimeDir, readRecords } from '../../fuse/mount-records.ts';
-import { MOUNT_TYPE, type MountEntry, mountAt, mountsOf } from '../../fuse/mount-table.ts';
+import {
+  isServerAlive,
+  type MountRecord,
+  openRuntimeDir,
+  readRecords,
+  removeRecordsOfGoneMounts,
+} from '../../fuse/mount-records.ts';
+import { isMountedAt, MOUNT_TYPE, type MountEntry, mountAt, mountsOf } from '../../fuse/mount-table.ts';
 import { realPlace } from '../../fuse/preflight.ts';
 import { unmountPath } from '../../fuse/unmount.ts';
 import { ownUid } from '../../storage/own-file.ts';
@@ -22,13 +37,18 @@ type UmountContext = Context<typeof OPTIONS>;
 
 /** The server needs this long to close its connections; who waits sees everything gone. */
 const SERVER_END_MS = 5000;
+/** The kernel needs this long to end a process that was killed. */
+const RUN_END_MS = 2000;
 const POLL_MS = 20;
 
 export const umount = defineCommand({
   name: 'umount',
-  summary: 'unmount what mount has mounted',
+  summary: 'unmount what mount has mounted, take apart what bundle has made',
   usage: ['[--lazy] DIR...', '[--lazy] -a'],
-  details: ['A mount whose server has died is cleared as well.'],
+  details: [
+    'A mount whose server has died is cleared as well.',
+    'Of a folder that peel bundle made, all that peel made is taken away, with what containers have written.',
+  ],
   options: OPTIONS,
   minArgs: 0,
   maxArgs: Number.POSITIVE_INFINITY,
@@ -41,8 +61,7 @@ export const umount = defineCommand({
     let status = 0;
     for (const each of mounts) {
       try {
-        const entry = typeof each === 'string' ? findMount(each) : each;
-        await unmountOne(context, entry, runtimeDir);
+        await unmountOne(context, each, runtimeDir);
       } catch (error) {
         // One that fails does not keep the others mounted.
         if (!isPeelError(error) || mounts.length === 1) throw error;
@@ -83,7 +102,54 @@ function whereMounted(place: string): string {
   }
 }
 
-async function unmountOne(context: UmountContext, entry: MountEntry, runtimeDir: string): Promise<void> {
+async function unmountOne(
+  context: UmountContext,
+  what: string | MountEntry,
+  runtimeDir: string,
+): Promise<void> {
+  const folder = typeof what === 'string' ? bundleAt(what) : bundleAbove(what.mountPoint);
+  const record = folder === undefined ? undefined : await readBundleRecord(folder);
+  if (folder !== undefined && record !== undefined) {
+    await takeBundleApart(context, folder, record);
+    removeRecordsOfGoneMounts(runtimeDir, isMountedAt);
+  } else await unmountEntry(context, typeof what === 'string' ? findMount(what) : what, runtimeDir);
+}
+
+/** The real path of a folder that may be a bundle. Where something is mounted, it is none, and is not looked at. */
+function bundleAt(place: string): string | undefined {
+  try {
+    if (mountAt(realPlace(place)) !== undefined) return undefined;
+    const real = realpathSync(place);
+    return mountAt(real) === undefined ? real : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The bundle that a mount of ours is the lower layer of. */
+function bundleAbove(mountPoint: string): string | undefined {
+  return mountPoint.endsWith(`/${PLACES.lower}`) ? mountPoint.slice(0, -PLACES.lower.length - 1) : undefined;
+}
+
+/** @throws PeelError ERR_MOUNT_POINT_BUSY where a `peel run` serves it. */
+async function takeBundleApart(context: UmountContext, folder: string, record: BundleRecord): Promise<void> {
+  if (record.container === undefined) {
+    await takeApart(folder, record, { lazy: context.flags.lazy });
+    return;
+  }
+  // A run that was killed may still be ending.
+  for (let waited = 0; waited < RUN_END_MS && isOwnerAlive(record); waited += POLL_MS) await sleep(POLL_MS);
+  if (isOwnerAlive(record)) {
+    throw new PeelError(
+      'ERR_MOUNT_POINT_BUSY',
+      `unmounting ${folder}: the container of process ${record.pid} runs on it; end that process first`,
+      { facts: { path: folder, pid: record.pid } },
+    );
+  }
+  await clearIfDead(folder);
+}
+
+async function unmountEntry(context: UmountContext, entry: MountEntry, runtimeDir: string): Promise<void> {
   const records = readRecords(runtimeDir);
   const record = records.find((candidate) => candidate.mountPoint === entry.mountPoint);
   if (await isDead(entry)) {
@@ -97,8 +163,6 @@ async function unmountOne(context: UmountContext, entry: MountEntry, runtimeDir:
 async function waitForEnd(record: MountRecord, signal: AbortSignal): Promise<void> {
   for (let waited = 0; waited < SERVER_END_MS && isServerAlive(record); waited += POLL_MS) {
     signal.throwIfAborted();
-    await new Promise((resolve) => {
-      setTimeout(resolve, POLL_MS);
-    });
+    await sleep(POLL_MS);
   }
 }
