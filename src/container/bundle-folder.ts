@@ -121,8 +121,11 @@ export async function unmountBundle(folder: string, lazy: boolean): Promise<void
   await unmountIfThere(path.join(folder, PLACES.lower), true);
 }
 
-/** A process in another mount namespace that sees the overlay of this bundle: a container on it. */
-export async function findUser(folder: string): Promise<number | undefined> {
+/**
+ * A process of a container on this bundle: one in another mount namespace that has the overlay as its root. Other
+ * namespaces merely have a copy of what was mounted when they were made.
+ */
+async function findContainerProcess(folder: string): Promise<number | undefined> {
   const rootfs = path.join(folder, PLACES.rootfs);
   const mounted = readMountTable().findLast(({ mountPoint }) => mountPoint === rootfs);
   if (mounted === undefined) return undefined;
@@ -135,8 +138,8 @@ export async function findUser(folder: string): Promise<number | undefined> {
       if (seen.has(namespace)) continue;
       seen.add(namespace);
       const table = parseMountTable(await readFile(`/proc/${name}/mountinfo`, 'latin1'));
-      if (table.some(({ major, minor }) => major === mounted.major && minor === mounted.minor))
-        return Number(name);
+      const root = table.findLast(({ mountPoint }) => mountPoint === '/');
+      if (root?.major === mounted.major && root.minor === mounted.minor) return Number(name);
     } catch {
       // ended meanwhile
     }
@@ -186,7 +189,7 @@ export async function takeApart(
 ): Promise<void> {
   if (record.container !== undefined) await deleteContainer(record.container.runtime, record.container.id);
   else if (!lazy) {
-    const user = await findUser(folder);
+    const user = await findContainerProcess(folder);
     if (user !== undefined) {
       throw new PeelError(
         'ERR_MOUNT_POINT_BUSY',

@@ -158,9 +158,13 @@ describe.skipIf(why !== undefined)('peel bundle', () => {
 
   test('a bundle is not taken apart under a running container, unless with --lazy', async () => {
     await user.run(['bundle', image, folder]);
-    const holder = spawnSync('sh', ['-c', 'unshare -m sleep 20 >/dev/null 2>&1 & echo $!'], {
-      encoding: 'utf8',
-    });
+    const holder = spawnSync(
+      'sh',
+      ['-c', `unshare -m chroot ${folder}/rootfs sleep 20 >/dev/null 2>&1 & echo $!`],
+      {
+        encoding: 'utf8',
+      },
+    );
     const pid = Number(holder.stdout);
     try {
       await expect
