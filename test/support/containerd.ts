@@ -30,17 +30,19 @@ export function toolsLayer(): Buffer {
 
 export class Containerd {
   readonly #folder: string;
-  readonly #address: string;
+  /** Of its socket. */
+  readonly address: string;
   #process: ChildProcess | undefined;
 
-  /** `snapshotter`: the socket of peel. */
-  constructor(folder: string, snapshotter: string) {
+  /** `snapshotter`: the socket of peel. `hasCri`: with the services of kubelet. */
+  constructor(folder: string, snapshotter: string, hasCri = false) {
     this.#folder = folder;
-    this.#address = path.join(folder, 'containerd.sock');
+    this.address = path.join(folder, 'containerd.sock');
     mkdirSync(folder, { recursive: true });
     // Of no use here, and not on every machine.
-    const others = ['grpc.v1.cri', 'snapshotter.v1.btrfs', 'snapshotter.v1.zfs', 'snapshotter.v1.aufs'];
+    const others = ['snapshotter.v1.btrfs', 'snapshotter.v1.zfs', 'snapshotter.v1.aufs'];
     const more = ['snapshotter.v1.devmapper', 'tracing.processor.v1.otlp', 'internal.v1.tracing'];
+    if (!hasCri) others.push('grpc.v1.cri');
     writeFileSync(
       path.join(folder, 'config.toml'),
       [
@@ -49,10 +51,13 @@ export class Containerd {
         `state = "${folder}/state"`,
         `disabled_plugins = ${JSON.stringify([...others, ...more].map((name) => `io.containerd.${name}`))}`,
         '[grpc]',
-        `  address = "${this.#address}"`,
+        `  address = "${this.address}"`,
         '[proxy_plugins.peel]',
         '  type = "snapshot"',
         `  address = "${snapshotter}"`,
+        '[plugins."io.containerd.grpc.v1.cri".containerd]',
+        '  snapshotter = "peel"',
+        '  disable_snapshot_annotations = false',
       ].join('\n'),
     );
   }
@@ -69,12 +74,12 @@ export class Containerd {
   }
 
   ctr(...args: readonly string[]): Promise<RunResult> {
-    return run('/usr/bin/ctr', ['-a', this.#address, ...args]);
+    return run('/usr/bin/ctr', ['-a', this.address, ...args]);
   }
 
   /** Pulls as a client does that names the layers. */
   rpull(image: string, namespace = 'default'): Promise<RunResult> {
-    const where = ['-a', this.#address, '-n', namespace];
+    const where = ['-a', this.address, '-n', namespace];
     return run('/usr/bin/ctr-remote', [
       ...where,
       'images',

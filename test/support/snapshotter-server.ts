@@ -97,6 +97,24 @@ export class SnapshotterServer {
     });
   }
 
+  /** A message of kubelet, as bytes. */
+  callImageService(method: string, message: Buffer): Promise<Buffer> {
+    const same = (bytes: Buffer): Buffer => bytes;
+    const name = `/runtime.v1.ImageService/${method}`;
+    return new Promise((resolve, reject) => {
+      this.#client?.makeUnaryRequest(
+        name,
+        same,
+        same,
+        message,
+        (error: ServiceError | null, answer?: Buffer) => {
+          if (error === null) resolve(answer ?? Buffer.alloc(0));
+          else reject(error);
+        },
+      );
+    });
+  }
+
   /** The names of the snapshots that match. */
   async list(...filters: readonly string[]): Promise<string[]> {
     const client = this.#client;

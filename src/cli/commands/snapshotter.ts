@@ -28,6 +28,12 @@ export const snapshotter = defineCommand({
       value: 'DIR',
       summary: `folder for snapshots, what containers write included (default: ${DEFAULT_ROOT})`,
     },
+    'image-service': {
+      type: 'string',
+      value: 'SOCKET',
+      summary:
+        "answer kubelet's image service too, through containerd at this socket, and use its pull secrets",
+    },
   },
   minArgs: 0,
   maxArgs: 0,
@@ -42,18 +48,24 @@ export const snapshotter = defineCommand({
     }
     const runtimeDir = await openRuntimeDir(env);
     const address = path.resolve(flags.address ?? path.join(runtimeDir, SOCKET_NAME));
-    const [{ serveSnapshotter }, { openImage }] = await Promise.all([
+    const [{ serveSnapshotter }, { PullSecrets }, { openImage }] = await Promise.all([
       import('../../container/snapshotter/serve.ts'),
+      import('../../container/snapshotter/pull-secrets.ts'),
       import('../../image.ts'),
     ]);
     const interruption = listenForInterruption(process, { by: ['SIGTERM', 'SIGINT'], ignored: ['SIGUSR1'] });
+    const secrets = new PullSecrets();
     const options = openOptionsOf(settings, env);
+    const registry = { ...options.source.registry, authText: () => secrets.authText() };
     const served = await serveSnapshotter({
       address,
       root: path.resolve(flags.root ?? DEFAULT_ROOT),
       runtimeDir,
       outside: [settings.cacheDir, settings.authfile, settings.tlsCa].filter((file) => file !== undefined),
-      openImage: (name, layers) => openImage(name, { ...options, layers }),
+      openImage: (name, how) =>
+        openImage(name, { ...options, source: { ...options.source, registry }, ...how }),
+      imageService: flags['image-service'] === undefined ? undefined : path.resolve(flags['image-service']),
+      secrets,
     });
     prepareLog();
     const reload = (): void => {

@@ -21,9 +21,20 @@ const MAX_FACTS = 32;
 /** What is still in use when the server ends has so long. */
 const CLOSE_MS = 2000;
 
+/** `layers`: so many of them, the lowest first, as if the image had no other; undefined: all. */
+export type OpenImage = (
+  name: string,
+  options: { readonly layers?: number; readonly signal?: AbortSignal },
+) => Promise<Image>;
+
+interface Mounting {
+  readonly mounted: Promise<MountedImage>;
+  /** Ends the opening of the image and its indexing. */
+  readonly ending: AbortController;
+}
+
 export interface LazyImagesParts {
-  /** `layers`: so many of them, the lowest first, as if the image had no other; undefined: all. */
-  readonly openImage: (name: string, layers: number | undefined) => Promise<Image>;
+  readonly openImage: OpenImage;
   readonly folders: SnapshotFolders;
   readonly mountOptions: MountImageOptions;
 }
@@ -37,7 +48,7 @@ export interface FoundLayers {
 export class LazyImages {
   readonly #parts: LazyImagesParts;
   readonly #facts = new Map<string, { readonly at: number; readonly facts: Promise<ImageFacts> }>();
-  readonly #mounts = new Map<number, Promise<MountedImage>>();
+  readonly #mounts = new Map<number, Mounting>();
 
   constructor(parts: LazyImagesParts) {
     this.#parts = parts;
@@ -69,7 +80,7 @@ export class LazyImages {
   /** Shows the layers of a lazy snapshot in its folder, if they are not shown already. @throws PeelError of mountImage. */
   async mount(snapshot: Snapshot): Promise<void> {
     const { id } = snapshot;
-    const mounted = this.#mounts.get(id) ?? this.#startMount(snapshot);
+    const { mounted } = this.#mounts.get(id) ?? this.#startMount(snapshot);
     await mounted;
   }
 
@@ -82,19 +93,18 @@ export class LazyImages {
 
   /** Of the snapshot with this number. Who still looks into it is served until he leaves. */
   async unmount(id: number): Promise<void> {
-    const mounted = await this.#mounts.get(id)?.catch(() => undefined);
-    await mounted?.unmount({ lazy: true });
+    await (await this.#end(id))?.unmount({ lazy: true });
   }
 
   /** Reads credentials again. */
   async reload(): Promise<void> {
-    for (const mounted of this.#mounts.values()) await (await mounted.catch(() => undefined))?.reload();
+    for (const { mounted } of this.#mounts.values()) await (await mounted.catch(() => undefined))?.reload();
   }
 
   /** Takes all mounts down. Containers that use one get ENOTCONN for what the kernel has not kept, once this process ends. */
   async close(): Promise<void> {
     const ending = [...this.#mounts.keys()].map(async (id) => {
-      const mounted = await this.#mounts.get(id)?.catch(() => undefined);
+      const mounted = await this.#end(id);
       mounted?.interruptReads();
       await mounted?.unmount({ lazy: true });
       await mounted?.closed;
@@ -107,22 +117,30 @@ export class LazyImages {
     clearTimeout(timer);
   }
 
-  #startMount(snapshot: Snapshot): Promise<MountedImage> {
-    const { id, lazy } = snapshot;
+  /** Nobody waits for what was still to come of it; undefined where it is not mounted. */
+  async #end(id: number): Promise<MountedImage | undefined> {
+    const mounting = this.#mounts.get(id);
+    mounting?.ending.abort();
+    return mounting?.mounted.catch(() => undefined);
+  }
+
+  #startMount({ id, lazy }: Snapshot): Mounting {
     if (lazy === undefined) throw new TypeError(`snapshot ${id} is not lazy`);
-    const mounting = this.#open(id, lazy);
+    const ending = new AbortController();
+    const mounted = this.#open(id, lazy, ending.signal);
+    const mounting = { mounted, ending };
     this.#mounts.set(id, mounting);
     const forget = (): void => {
       if (this.#mounts.get(id) === mounting) this.#mounts.delete(id);
     };
     // What cannot be mounted now, or was unmounted by somebody, is mounted again for the next who asks.
-    mounting.then((mounted) => mounted.closed).then(forget, forget);
+    mounted.then(({ closed }) => closed).then(forget, forget);
     return mounting;
   }
 
-  async #open(id: number, { image: name, layers }: LazyLayers): Promise<MountedImage> {
+  async #open(id: number, { image: name, layers }: LazyLayers, signal: AbortSignal): Promise<MountedImage> {
     const { openImage, folders, mountOptions } = this.#parts;
-    const image = await openImage(name, layers);
+    const image = await openImage(name, { layers, signal });
     try {
       const mounted = await mountImage(image, folders.upper(id), mountOptions);
       mounted.whole.catch(logMissing);
@@ -168,7 +186,7 @@ export class LazyImages {
   }
 
   async #readFacts(name: string, reference: string): Promise<ImageFacts> {
-    const image = await this.#parts.openImage(name, undefined);
+    const image = await this.#parts.openImage(name, {});
     try {
       return factsOf(image, reference);
     } finally {

@@ -7,10 +7,10 @@ import { realpath } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import { PeelError } from '../../errors.ts';
-import type { Image } from '../../image.ts';
 import type { MountImageOptions } from '../../mount.ts';
 import { makeFolders } from '../../storage/make-folders.ts';
-import { LazyImages } from './lazy-images.ts';
+import { LazyImages, type OpenImage } from './lazy-images.ts';
+import type { PullSecrets } from './pull-secrets.ts';
 import { claimAddress, listenAt } from './server.ts';
 import { SnapshotFolders } from './snapshot-folders.ts';
 import { SnapshotStore } from './snapshot-store.ts';
@@ -27,7 +27,11 @@ export interface ServeOptions {
   readonly runtimeDir: string;
   /** Folders that must not lie below a mount point: the cache, files that the server reads. */
   readonly outside: readonly string[];
-  readonly openImage: (name: string, layers: number | undefined) => Promise<Image>;
+  readonly openImage: OpenImage;
+  /** Socket of containerd, to which kubelet's image service is passed on; undefined: it is not served. */
+  readonly imageService: string | undefined;
+  /** Of kubelet's pulls; whoever opens images asks there. */
+  readonly secrets: PullSecrets;
 }
 
 export interface ServedSnapshotter {
@@ -56,13 +60,14 @@ export async function serveSnapshotter(options: ServeOptions): Promise<ServedSna
     const snapshotter = new Snapshotter({ store, folders, images });
     await snapshotter.cleanup();
     await claimAddress(options.address);
-    const listening = await listenAt(options.address, snapshotter);
-    const restored = snapshotter.restore();
+    const { imageService: containerd, secrets } = options;
+    const imageService = containerd === undefined ? undefined : { containerd, secrets };
+    const listening = await listenAt(options.address, snapshotter, imageService);
+    snapshotter.restore();
     return {
       reload: () => images.reload(),
       close: async () => {
         await listening.close();
-        await Promise.race([restored, Promise.resolve()]);
         await images.close();
         await release();
       },

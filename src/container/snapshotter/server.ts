@@ -6,6 +6,8 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { PeelError, systemCodeOf } from '../../errors.ts';
 import { makeFolders } from '../../storage/make-folders.ts';
 import { snapshotsService } from './api.ts';
+import { addImageService, IMAGE_SERVICE_LIMITS } from './image-service.ts';
+import type { PullSecrets } from './pull-secrets.ts';
 import { snapshotsHandlers } from './service.ts';
 import type { Snapshotter } from './snapshotter.ts';
 
@@ -19,10 +21,18 @@ export interface ListeningSnapshotter {
   close(): Promise<void>;
 }
 
-/** @throws PeelError ERR_USAGE, ERR_SNAPSHOT_EXISTS... where the address cannot be one, or somebody serves it. */
-export async function listenAt(address: string, snapshotter: Snapshotter): Promise<ListeningSnapshotter> {
-  const server = new Server();
+/** @throws PeelError ERR_IO. `imageService`: kubelet's calls are passed on to that socket of containerd. */
+export async function listenAt(
+  address: string,
+  snapshotter: Snapshotter,
+  imageService?: { readonly containerd: string; readonly secrets: PullSecrets },
+): Promise<ListeningSnapshotter> {
+  const server = new Server(IMAGE_SERVICE_LIMITS);
   server.addService(snapshotsService(), snapshotsHandlers(snapshotter));
+  const disconnect =
+    imageService === undefined
+      ? undefined
+      : addImageService(server, imageService.containerd, imageService.secrets);
   await bind(server, address);
   await chmod(address, 0o600);
   return {
@@ -31,6 +41,7 @@ export async function listenAt(address: string, snapshotter: Snapshotter): Promi
         const timer = setTimeout(() => server.forceShutdown(), SHUTDOWN_MS);
         server.tryShutdown(() => {
           clearTimeout(timer);
+          disconnect?.();
           resolve();
         });
       }),

@@ -117,18 +117,14 @@ export class Snapshotter {
     }
   }
 
-  /** Mounts again what is in use, after a start. Never rejects: what cannot be mounted is tried when it is asked for. */
-  async restore(): Promise<void> {
-    const users = this.#store.all().filter(({ kind }) => kind !== 'committed');
-    await Promise.all(
-      users.map(async (user) => {
-        try {
-          await this.#mountsOf(user);
-        } catch (error) {
-          log().error({ err: error }, `what '${user.name}' builds on cannot be mounted`);
-        }
-      }),
-    );
+  /** Mounts again what is in use, after a start. Nobody waits: what cannot be mounted is tried when it is asked for. */
+  restore(): void {
+    const lowest = this.#store
+      .all()
+      .filter(({ kind }) => kind !== 'committed')
+      .map((user) => lowerSnapshots(this.#store.chain(user).slice(1)).at(-1));
+    for (const snapshot of new Set(lowest))
+      if (snapshot?.lazy !== undefined) this.#images.mountSoon(snapshot);
   }
 
   /** True where the target is there now: as a lazy snapshot over `parent`. */

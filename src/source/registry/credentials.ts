@@ -68,6 +68,10 @@ export class CredentialFinder {
       folder === undefined || folder === '' ? undefined : path.join(folder, ...rest);
 
     file(this.#options.authfile, true);
+    const { authText } = this.#options;
+    if (authText !== undefined) {
+      sources.push({ name: 'the pull', isExplicit: false, load: () => Promise.resolve(authText()) });
+    }
     file(env['REGISTRY_AUTH_FILE'], true);
     const text = env['DOCKER_AUTH_CONFIG'];
     if (text !== undefined && text !== '') {

@@ -22,6 +22,8 @@ export interface RegistryOptions {
   readonly tlsSkipVerify?: readonly string[] | undefined;
   /** The first source of credentials. */
   readonly authfile?: string | undefined;
+  /** Asked after it: the text of an auth file that is kept in memory; undefined while there is none. */
+  readonly authText?: (() => string | undefined) | undefined;
   /** Where `HOST/hosts.toml` files lie; the default is the user's folder, then containerd's. */
   readonly certsDir?: string | undefined;
   /** Token servers (`HOST` or `HOST:PORT`) that may see credentials though they lie outside the registry's domain. */
