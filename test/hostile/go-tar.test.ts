@@ -58,7 +58,7 @@ function shownOfGo({ Name, Link, Type, Mode, Uid, Gid, Size, Sec, Nsec, Dev, Sha
   const type = TYPE_OF_FLAG[Type];
   const isFile = type === 'file';
   return {
-    name: posix.join('/', bytesOf(Name)).replace(/^\/|(?<=.)\/$/g, ''),
+    name: posix.join('/', bytesOf(Name)).replace(/^\/|(?!^)\/$/g, ''),
     type,
     mode: Mode & 0o7777,
     uid: Uid,

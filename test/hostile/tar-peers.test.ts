@@ -60,7 +60,7 @@ async function listed(tars: readonly NamedTar[]): Promise<Listings[]> {
 }
 
 const bytesOf = (base64: string): string => Buffer.from(base64, 'base64').toString('latin1');
-const cleaned = (name: string): string => posix.join('/', name).replace(/^\/|(?<=.)\/$/g, '');
+const cleaned = (name: string): string => posix.join('/', name).replace(/^\/|(?!^)\/$/g, '');
 
 function shown(name: string, type: string, mode: number, size: number, sec: number, target: string): string {
   // A hard link names another member, in any spelling.

@@ -140,7 +140,7 @@ function isWhiteout({ name }: Member): boolean {
 
 /** `..` is taken by the text alone here; inside the targets of links it is too, once they are resolved. */
 function clean(name: string): string {
-  return posix.join('/', name).replace(/(?<=.)\/$/, '');
+  return posix.join('/', name).replace(/(?!^)\/$/, '');
 }
 
 function join(directory: string, name: string): string {

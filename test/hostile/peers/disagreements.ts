@@ -23,11 +23,11 @@ const NUMBERS = [
   [116, 8],
   [124, 12],
   [136, 12],
-] as const;
-const DEVICE_NUMBERS = [
+  [148, 8],
   [329, 8],
   [337, 8],
 ] as const;
+const SIZE = 3;
 
 const typeOf = ({ header }: TarFrame): string => header.toString('latin1', 156, 157);
 const magicOf = ({ header }: TarFrame): string => header.toString('latin1', 257, 265);
@@ -39,11 +39,16 @@ const recordsOf = ({ parts }: TarFrame): string =>
     .join('');
 const hasNoMember = ({ header }: TarFrame): boolean => header.every((byte) => byte === 0);
 
-function fieldsOf(frame: TarFrame): string[] {
-  const isDevice = '34'.includes(typeOf(frame));
-  return [...NUMBERS, ...(isDevice ? DEVICE_NUMBERS : [])].map(([at, length]) =>
-    frame.header.toString('latin1', at, at + length),
-  );
+function fieldsOf(header: Buffer): string[] {
+  return NUMBERS.map(([at, length]) => header.toString('latin1', at, at + length));
+}
+
+/** Of extended headers too: whatever looks like a header. */
+function allFields(frames: readonly TarFrame[], tar: Buffer): string[] {
+  const headers = frames.filter((frame) => !hasNoMember(frame)).map(({ header }) => header);
+  for (let at = 0; at + 512 <= tar.length; at += 512)
+    if (tar.toString('latin1', at + 257, at + 262) === 'ustar') headers.push(tar.subarray(at, at + 512));
+  return headers.flatMap(fieldsOf);
 }
 
 function isOddlyPadded(field: string): boolean {
@@ -84,14 +89,14 @@ export const DISAGREEMENTS: readonly Disagreement[] = [
     isIn: some((frame) => recordsOf(frame).includes('GNU.sparse.')),
   },
   {
-    title: 'a number of spaces alone, or with a NUL before or between its digits',
+    title: 'a number of spaces alone, or with a NUL before or in it',
     readers: ALL,
-    isIn: some((frame) => fieldsOf(frame).some(isOddlyPadded)),
+    isIn: (frames, tar) => allFields(frames, tar).some(isOddlyPadded),
   },
   {
-    title: 'a number in base-256 that is larger than any real one',
+    title: 'a number in base-256 that is negative or larger than any real one',
     readers: ALL,
-    isIn: some((frame) => fieldsOf(frame).some((field) => field >= '\x80')),
+    isIn: (frames, tar) => allFields(frames, tar).some((field) => field >= '\x80'),
   },
   {
     title: 'a PAX time before 1970 with a fraction',
@@ -124,7 +129,7 @@ export const DISAGREEMENTS: readonly Disagreement[] = [
     isIn: some(
       (frame) =>
         '123456'.includes(typeOf(frame)) &&
-        /[1-7]/.test(`${fieldsOf(frame)[3]}${/\d size=\d+/.exec(recordsOf(frame))?.[0] ?? ''}`),
+        /[1-7]/.test(`${fieldsOf(frame.header)[SIZE]}${/\d size=\d+/.exec(recordsOf(frame))?.[0] ?? ''}`),
     ),
   },
   {
