@@ -27,7 +27,12 @@ import { openCache } from './image/open-cache.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
 import { findPinned } from './image/pinned-index.ts';
-import { findReferring, IndexNotice } from './image/referring-index.ts';
+import {
+  findReferring,
+  IndexNotice,
+  type ReferringIndex,
+  referringIndexes,
+} from './image/referring-index.ts';
 import { findZtocs } from './image/soci-index.ts';
 import { findStargzTocs } from './image/stargz-tocs.ts';
 import type { CompareIndexes } from './image/toc-source.ts';
@@ -341,6 +346,11 @@ export class Image {
   /** What the manifest says about an index inside a layer. */
   ownIndexOf(layer: number): Promise<OwnIndexClaim | undefined> {
     return this.#opened.ownIndexOf(layer);
+  }
+
+  /** The indexes of peel that lie beside the image in its registry; undefined where it is in none. */
+  referringIndexes(signal: AbortSignal): Promise<readonly ReferringIndex[] | undefined> {
+    return referringIndexes(this, this.#source, signal);
   }
 
   /** Bytes of a file's stored content that are in the cache. */

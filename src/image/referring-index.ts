@@ -87,14 +87,50 @@ async function firstUsable<Index>(
     try {
       return read(await source.fetchDocument(referrer, signal));
     } catch (error) {
-      if (isPeelError(error, 'ERR_INTERRUPTED') || !(error instanceof UnusableIndex || isPeelError(error))) {
-        throw error;
-      }
+      if (!isOfReferrer(error)) throw error;
       failure ??= error;
     }
   }
   if (failure !== undefined) throw failure;
   return undefined;
+}
+
+/** An index beside an image, as it was found. */
+export interface ReferringIndex {
+  readonly referrer: Descriptor;
+  /** The image's manifest, or a layer. */
+  readonly subject: Digest;
+  /** That it has a TOC for, also of other images. */
+  readonly layers: readonly Digest[];
+  /** Why it cannot be used; absent where it can. */
+  readonly problem?: string;
+}
+
+/** All there are, lists first. undefined where the image is in no registry. @throws errors of the source. */
+export async function referringIndexes(
+  image: { readonly digest: Digest; readonly layers: readonly Layer[] },
+  source: ImageSource,
+  signal: AbortSignal,
+): Promise<readonly ReferringIndex[] | undefined> {
+  if (source.listReferrers === undefined) return undefined;
+  const found: ReferringIndex[] = [];
+  const digests = new Set(image.layers.map(({ descriptor }) => descriptor.digest));
+  for (const subject of [image.digest, ...digests]) {
+    const isImage = subject === image.digest;
+    const type = isImage ? IMAGE_INDEX_TYPE : LAYER_INDEX_TYPE;
+    for (const referrer of await listReferrers(source, subject, type, signal)) {
+      try {
+        const document = await source.fetchDocument(referrer, signal);
+        if (!isImage) tocOfArtifact(document, subject);
+        const layers = isImage ? [...layerIndexesOf(document).keys()] : [subject];
+        found.push({ referrer, subject, layers });
+      } catch (error) {
+        if (!isOfReferrer(error)) throw error;
+        found.push({ referrer, subject, layers: [], problem: error.message });
+      }
+    }
+  }
+  return found;
 }
 
 async function listReferrers(
@@ -109,6 +145,11 @@ async function listReferrers(
     if (isPeelError(error, 'ERR_IMAGE_NOT_FOUND')) return [];
     throw error;
   }
+}
+
+/** The next one may do. */
+function isOfReferrer(error: unknown): error is Error {
+  return (error instanceof UnusableIndex || isPeelError(error)) && !isPeelError(error, 'ERR_INTERRUPTED');
 }
 
 /** Looks once whether there is a list that refers to an image, beside whatever else is done with it. */

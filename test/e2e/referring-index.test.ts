@@ -258,3 +258,43 @@ describe('a pass over an image that has an index beside it', () => {
     }
   });
 });
+
+describe('peel index list', () => {
+  test('shows what lies beside an image: of the image and of its layers, usable or not', async () => {
+    const served = await serveIndex(server, 'app', maker, image);
+    const broken = server.addManifest('app', undefined, Buffer.from('{}'), INDEX_TYPE);
+    const { digest } = manifestOf('latest');
+    const ofUpper = served.referrers.get(sha256Digest(upper));
+    listReferrers(server, 'app', (subject) => {
+      if (subject === digest) return [OTHERS, listOf(served), { ...listOf(served), ...broken }];
+      return subject === sha256Digest(upper) ? [ofUpper] : [];
+    });
+    const { status, stdout, stderr } = await user.run(['index', 'list', image]);
+    expect([status, stderr]).toEqual([0, '']);
+    const [heading = '', ...rows] = stdout.toString().trim().split('\n');
+    expect(heading).toMatch(/^OF +INDEX +SIZE +LAYERS +RESULT$/);
+    expect(rows.map((row) => row.replace(/ \d+ (?:k?B) /, ' ').replace(/ +/g, ' '))).toEqual([
+      expect.stringMatching(new RegExp(`^image ${served.pin} .* 2 of 2 usable$`)),
+      expect.stringMatching(new RegExp(`^image ${broken.digest} .*0 of 2 it cannot be read .*`)),
+      expect.stringMatching(new RegExp(`^layer 1 ${ofUpper?.digest} .*1 of 2 usable$`)),
+    ]);
+    const listed = await user.run(['index', 'list', '--format', 'jsonl', image]);
+    const [first] = listed.stdout.toString().split('\n');
+    expect(JSON.parse(first ?? '')).toMatchObject({
+      digest: served.pin,
+      size: listOf(served).size,
+      subject: digest,
+      layers: [0, 1],
+    });
+    // No layer was read for it.
+    expect(server.requests.filter(({ path }) => path.endsWith(`/blobs/${sha256Digest(upper)}`)).length).toBe(
+      1,
+    );
+  });
+
+  test('needs a registry to ask', async () => {
+    await user.run(['ls', image]);
+    const offline = await user.run(['index', 'list', '--offline', image]);
+    expect([offline.status, offline.stderr]).toEqual([5, expect.stringMatching(/--offline forbids/)]);
+  });
+});

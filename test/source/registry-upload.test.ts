@@ -127,9 +127,12 @@ describe('a blob as a whole', () => {
 
   test('E220: that takes longer than the time for an answer is sent on as long as it is taken', async () => {
     const long = Buffer.alloc(32 * MIB, 'a');
-    const slow = await startSlowTaker(20 * MIB, 5);
+    const slow = await startSlowTaker(20 * MIB, 10);
     try {
-      await push(long, { address: slow.address, options: { answerMs: 800, deadlineMs: 800, backoffMs: 0 } });
+      await push(long, {
+        address: slow.address,
+        options: { answerMs: 2_000, deadlineMs: 2_000, backoffMs: 0 },
+      });
       expect(slow.taken()).toBe(long.length);
     } finally {
       await slow.close();

@@ -13,6 +13,7 @@ import type { RegistryReference } from '../../reference/registry-reference.ts';
 import { parseImageName } from '../../reference/transport.ts';
 import type { Digest } from '../../units.ts';
 import { type Context, defineCommand } from '../command.ts';
+import { listIndexes } from '../index-list.ts';
 import { EntryWriter, writeDocument } from '../json-output.ts';
 import { openSourceOf, registryOptionsOf } from '../open-images.ts';
 import { quoteText } from '../quote.ts';
@@ -49,6 +50,7 @@ export const index = defineCommand({
     'export: the same, and writes the indexes to FILE, an OCI archive. It prints the digest of the list of them: give that to others by a way that they trust.',
     'push: the same, into the repository of the image, which needs credentials that may push. It lies beside the image, which is not changed: each index refers to its layer, the list of them to the image, as signatures do. With --to it lies in another repository, for images that were copied there, or where only that may be written; what the registry has in the repository of the image already is not sent again.',
     'import: takes such an archive, or a list of indexes in a registry, into the cache. With --index-digest DIGEST each command then reads the layers by it: at once, class C, trusting whoever named the digest with the content.',
+    'list: shows the indexes that lie beside the image in its registry, and whether they can be used. Anybody who may write there can have put them: what makes one worth using is who named its digest (--index-digest).',
     'verify: reads each layer as a whole and compares the index at hand, ours, the one of --index-digest or the one that the image brings, with what is in it. Exit status 6 where they differ. In each case the layer is class A after it.',
   ],
   options: OPTIONS,
@@ -69,8 +71,15 @@ export const index = defineCommand({
     if (action === 'export') return await exportTo(context, image, file ?? '');
     if (action === 'push') return await push(context, image);
     if (action === 'import') return await importFrom(context, image);
+    if (action === 'list') {
+      await listIndexes(context, await context.openImage(image, ON_PURPOSE));
+      return 0;
+    }
     if (action === 'verify') return await verify(context, image);
-    throw new PeelError('ERR_USAGE', `index: '${action}' is none of build, export, push, import, verify`);
+    throw new PeelError(
+      'ERR_USAGE',
+      `index: '${action}' is none of build, export, push, import, list, verify`,
+    );
   },
 });
 
