@@ -191,8 +191,36 @@ describe('the ztoc that soci wrote', () => {
     const [layer] = writtenImage(folder, 'orig').manifest.layers;
     const byZtoc = await entriesOf(image, ...options);
     expect(server.requests.some(({ path: asked }) => asked.endsWith(layer?.digest ?? ''))).toBe(false);
-    expect(byZtoc).toEqual(await entriesOf(`oci:${folder}:orig`));
+    expect(await classOf(image, ...options)).toBe('D restart points (SOCI)');
     expect(await out('cat', ...options, image, '/etc/hello')).toBe('hello\n');
     expect(await out('index', 'verify', ...options, image)).toMatch(/ D {6}same\n$/);
+    // Class A from here on.
+    expect(byZtoc).toEqual(await entriesOf(`oci:${folder}:orig`));
+  });
+
+  test('is class C where the manifest names its index, as version 2 has it', async () => {
+    const { listed, manifest } = writtenImage(folder, 'orig');
+    const soci = writtenImage(folder, 'soci').listed;
+    const annotations = { 'com.amazon.soci.index-digest': soci.digest };
+    const naming = Buffer.from(JSON.stringify({ schemaVersion: 2, ...manifest, annotations }));
+    server.addManifest('app', 'naming', naming, listed.mediaType);
+    const platform = { os: 'linux', architecture: 'amd64' };
+    const manifests = [
+      { ...listed, digest: sha256Digest(naming), size: naming.length, annotations: {}, platform },
+      { ...soci, artifactType: soci.artifactType?.replace('v1', 'v2'), annotations: {}, platform },
+    ];
+    const type = 'application/vnd.oci.image.index.v1+json';
+    server.addManifest('app', 'v2', Buffer.from(JSON.stringify({ schemaVersion: 2, manifests })), type);
+    const image = `${server.address}/app:v2`;
+    const amd64 = ['--platform', 'linux/amd64'];
+    server.clearRequests();
+    const byZtoc = await entriesOf(image, ...amd64);
+    const [layer] = manifest.layers;
+    expect(server.requests.some(({ path: asked }) => asked.endsWith(layer?.digest ?? ''))).toBe(false);
+    expect(await classOf(image, ...amd64)).toBe('C restart points (SOCI)');
+    expect(await out('cat', ...amd64, image, '/etc/lines')).toHaveLength(572_000);
+    expect(await out('index', 'verify', ...amd64, image)).toMatch(/ C {6}same\n$/);
+    // Class A from here on.
+    expect(byZtoc).toEqual(await entriesOf(`oci:${folder}:orig`));
   });
 });
