@@ -37,7 +37,11 @@ function takeBytes(layer: string): number {
 
 describe.each(['zstd', 'xz', 'bzip2'])('a layer of one frame or stream (%s)', (program) => {
   test('costs what lies before the file, once; all of that is at hand for the next process', async () => {
-    const blob = execFileSync(program, ['-c', '-q', '-1'], { input: TAR, maxBuffer: 1 << 26, timeout: 60_000 });
+    const blob = execFileSync(program, ['-c', '-q', '-1'], {
+      input: TAR,
+      maxBuffer: 1 << 26,
+      timeout: 60_000,
+    });
     const [layer] = serveImage(server, program, [blob], [sha256Digest(TAR)]);
     const image = `${server.address}/${program}`;
     const digest = layer?.digest ?? '';
