@@ -10,6 +10,7 @@
         "native/fuse_binding.cc",
         "native/fuse_decode.cc",
         "native/fuse_device.cc",
+        "native/fuse_handle.cc",
         "native/fuse_init.cc",
         "native/fuse_later.cc",
         "native/fuse_mount.cc",

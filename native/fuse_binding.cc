@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "bindings.h"
-#include "fuse_session.h"
+#include "fuse_handle.h"
 
 namespace peel {
 namespace {
@@ -21,56 +21,6 @@ constexpr double kLargestNumber = 9007199254740991.0;
 constexpr double kLargestUint32 = 4294967295.0;
 constexpr double kLargestDescriptor = 2147483647.0;
 constexpr double kMostLayers = 65535;
-constexpr size_t kNumbersPerEvent = 5;
-
-// The JavaScript side of a session.
-struct FuseHandle {
-  static constexpr napi_type_tag kTag = {0x7065656c2d667573, 0x652d736573732d31};
-
-  std::shared_ptr<fuse::Session> session;
-  napi_env env = nullptr;
-  napi_threadsafe_function wake = nullptr;
-  // The bytes of a whole tree; those of others are copied.
-  napi_ref tree = nullptr;
-  bool is_over = false;
-
-  // Idempotent. No thread touches the tree or calls us afterwards.
-  void End() {
-    if (is_over) return;
-    is_over = true;
-    session->Stop();
-    napi_release_threadsafe_function(wake, napi_tsfn_abort);
-    if (tree != nullptr) napi_delete_reference(env, tree);
-    napi_remove_env_cleanup_hook(env, OnCleanup, this);
-  }
-  static void OnCleanup(void* data) { static_cast<FuseHandle*>(data)->End(); }
-};
-
-// Hands what has happened to the callback: five numbers an event. After the last event the session is over.
-void Deliver(napi_env env, napi_value callback, void* context, void*) {
-  if (env == nullptr || callback == nullptr) return;
-  const auto handle = *static_cast<std::shared_ptr<FuseHandle>*>(context);
-  if (handle->is_over) return;
-  const std::vector<fuse::Event> events = handle->session->TakeEvents();
-  double* numbers = nullptr;
-  napi_value array = Float64ArrayOf(env, events.size() * kNumbersPerEvent, numbers);
-  napi_value global = nullptr;
-  if (array == nullptr || napi_get_global(env, &global) != napi_ok) return;
-  bool is_closed = false;
-  for (const fuse::Event& event : events) {
-    *numbers++ = event.kind;
-    *numbers++ = static_cast<double>(event.id);
-    *numbers++ = static_cast<double>(event.ino);
-    *numbers++ = static_cast<double>(event.offset);
-    *numbers++ = static_cast<double>(event.length);
-    if (event.kind == fuse::Event::kClosed) is_closed = true;
-  }
-  if (is_closed) handle->End();
-  napi_value argument[] = {array};
-  napi_value result = nullptr;
-  // An exception of the callback is a mistake of ours: it ends the process as any uncaught one.
-  napi_call_function(env, global, callback, 1, argument, &result);
-}
 
 // Four numbers a link that is shown with another target: directory, ino, start and end in `bytes`.
 bool GetTargets(const double* table, size_t length, const uint8_t* bytes, size_t size, fuse::OpsOptions& options) {

@@ -1,4 +1,5 @@
-// The few Node-API idioms of the glue, each once. Only files named *_binding.cc and addon.cc see Node headers.
+// The few Node-API idioms of the glue, each once. Only files named *_binding.cc, addon.cc and fuse_handle see Node
+// headers.
 //
 // Ownership: a Job is owned by its async work until it is settled; a handle object owns its C++ value
 // through a finalizer. Threads: Job::Run on a pool thread, everything else on the JavaScript thread.

@@ -73,7 +73,7 @@ export async function measureFirstLook({ scratch, runs, base, stargzMissing }) {
   return {
     title: 'First look',
     intro: [
-      'Seconds from starting the command to its first byte of output; of a pull, to its end. First time: nothing cached, so every layer is fetched, verified and indexed. Index at hand: the same again without the content that was cached. `cat` is progressive unless told: it writes a file while its layer comes in, and with `--verify strict` when all of the layer is verified. `/etc/os-release` is in the lowest of the eight layers, `/app/f20` in the seventh, and layers below that one are not read. The stargz snapshotter is given the same image converted to eStargz, whose layers bring their index; its daemons run already.',
+      'Seconds from starting the command to its first byte of output; of a pull, to its end. First time: nothing cached, so every layer is fetched, verified and indexed. Index at hand: the same again without the content that was cached. `cat` is progressive unless told: it reads layers from the top down, no further than it must, and writes a file while its layer comes in; with `--verify strict` it writes when all layers are verified. `/etc/os-release` is in the lowest of the eight layers, `/app/f20` in the seventh. The stargz snapshotter is given the same image converted to eStargz, whose layers bring their index; its daemons run already.',
     ],
     tables: [
       {
