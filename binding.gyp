@@ -7,6 +7,7 @@
         "native/bzip2_stream.cc",
         "native/decoder.cc",
         "native/decoder_binding.cc",
+        "native/framer_binding.cc",
         "native/fuse_binding.cc",
         "native/fuse_decode.cc",
         "native/fuse_device.cc",

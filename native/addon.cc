@@ -3,8 +3,9 @@
 #include "bindings.h"
 
 NAPI_MODULE_INIT() {
-  if (!peel::AddScanner(env, exports) || !peel::AddDecoder(env, exports) || !peel::AddSyscalls(env, exports) ||
-      !peel::AddTree(env, exports) || !peel::AddFuseMount(env, exports) || !peel::AddFuse(env, exports)) {
+  if (!peel::AddScanner(env, exports) || !peel::AddFramer(env, exports) || !peel::AddDecoder(env, exports) ||
+      !peel::AddSyscalls(env, exports) || !peel::AddTree(env, exports) || !peel::AddFuseMount(env, exports) ||
+      !peel::AddFuse(env, exports)) {
     napi_throw_error(env, nullptr, "cannot set up the native part");
     return nullptr;
   }

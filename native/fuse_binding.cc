@@ -176,6 +176,17 @@ napi_value FailFuseWaiting(napi_env env, napi_callback_info info) {
   return Undefined(env);
 }
 
+// failFuseAll(session, errno)
+napi_value FailFuseAll(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  uint64_t error = 0;
+  if (!Arguments(env, info, arguments)) return nullptr;
+  auto handle = Handle<FuseHandle>::Get(env, arguments[0]);
+  if (handle == nullptr || !GetWhole(env, arguments[1], 511, error)) return nullptr;
+  handle->session->FailAll(error == 0 ? EIO : static_cast<int>(error));
+  return Undefined(env);
+}
+
 // noteFuseProgress(session)
 napi_value NoteFuseProgress(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
@@ -346,6 +357,7 @@ bool AddFuse(napi_env env, napi_value exports) {
       {"startFuseSession", StartFuseSession},
       {"setFuseTree", SetFuseTree},
       {"failFuseWaiting", FailFuseWaiting},
+      {"failFuseAll", FailFuseAll},
       {"noteFuseProgress", NoteFuseProgress},
       {"stopFuseSession", StopFuseSession},
       {"addFuseLayer", AddFuseLayer},

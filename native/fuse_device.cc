@@ -77,4 +77,9 @@ int Device::AnswerData(const Place& place, const uint8_t* data, size_t size) {
   return failed;
 }
 
+void Device::Forget(uint64_t node) const {
+  const InvalidateInode all{node, 0, 0};
+  Write(0, -kNotifyInvalidateInode, reinterpret_cast<const uint8_t*>(&all), sizeof(all));
+}
+
 }  // namespace peel::fuse

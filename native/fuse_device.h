@@ -26,6 +26,8 @@ class Device final : public Channel {
   Output& output() override { return output_; }
   int AnswerError(const Place& place, int error) override;
   int AnswerData(const Place& place, const uint8_t* data, size_t size) override;
+  // The kernel lets go of what it keeps of an inode: attributes and pages. Waits for reads of these that are under way.
+  void Forget(uint64_t node) const;
 
  private:
   int Write(uint64_t unique, int error, const uint8_t* data, size_t size) const;

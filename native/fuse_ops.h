@@ -85,6 +85,7 @@ class Ops {
   Ops(Tree tree, Bytes& bytes, Handles& handles, std::shared_ptr<const OpsOptions> options);
 
   bool IsWhole() const { return is_whole_; }
+  uint32_t InodeCount() const { return tree_.InodeCount(); }
   // What the image wishes of INIT.
   Wishes InitWishes() const;
 

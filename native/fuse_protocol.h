@@ -116,6 +116,15 @@ struct ReplyHeader {
 };
 static_assert(sizeof(ReplyHeader) == 16);
 
+// A message without a request: its code stands in the place of the error, and `unique` is 0.
+constexpr int kNotifyInvalidateInode = 2;
+struct InvalidateInode {
+  uint64_t node;
+  int64_t offset;
+  int64_t length;  // 0: to the end
+};
+static_assert(sizeof(InvalidateInode) == 24);
+
 struct InitRequest {  // 16 bytes before 7.36
   uint32_t major;
   uint32_t minor;

@@ -64,6 +64,22 @@ void Session::FailWaiting(int error) {
   for (const Parked& parked : parked_.TakeWaiting()) parked.channel->AnswerError(parked.place, error);
 }
 
+void Session::FailAll(int error) {
+  fails_with_.store(error);
+  FailWaiting(error);
+  // On a thread of its own: it waits for reads, and those may wait for JavaScript.
+  StartThread("peel-forget", [self = shared_from_this()] { self->ForgetInodes(); });
+}
+
+void Session::ForgetInodes() {
+  const uint32_t count = current_.Take()->InodeCount();
+  for (uint32_t ino = 1; ino <= count; ++ino) {
+    const std::shared_ptr<Device> device = device_.lock();
+    if (device == nullptr || stopping_.load()) return;
+    device->Forget(ino);
+  }
+}
+
 unsigned Session::MostThreads() const {
   return 2 * std::max(options_.threads, 1u) + kMostChannels;
 }
@@ -191,6 +207,10 @@ void Session::Respond(const std::shared_ptr<Channel>& channel, const Incoming& i
   // Until the answer is out: it may lie in the tree.
   const CurrentOps::Taken ops = current_.Take();
   const Answer answer = ops->Respond(request, terms_, may_wait, output);
+  if (const int error = fails_with_.load(std::memory_order_relaxed); error != 0 && answer.kind != Answer::kNone) {
+    channel->AnswerError(place, error);
+    return;
+  }
   switch (answer.kind) {
     case Answer::kNone:
       return;

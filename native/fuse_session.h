@@ -79,6 +79,9 @@ class Session : public std::enable_shared_from_this<Session> {
   void SetTree(Tree tree);
   // Ends what waits for a layer. What asks from now on waits again.
   void FailWaiting(int error);
+  // From now on everything ends with `error`, also what the kernel remembers, but for files that it reads by itself.
+  // What is parked is for JavaScript to end.
+  void FailAll(int error);
   // Layers are being read: what waits for them may wait on.
   void NoteProgress() { parked_.NoteProgress(); }
 
@@ -145,6 +148,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void Park(const std::shared_ptr<Channel>& channel, const Place& place, const Request& request, uint32_t ino,
             size_t length);
   void AskAgainSoon();
+  void ForgetInodes();
   void AskAgain();
   void EndInterrupted(uint64_t id);
   void Put(Event event);
@@ -164,6 +168,8 @@ class Session : public std::enable_shared_from_this<Session> {
   std::atomic<unsigned> started_{0};
   std::atomic<unsigned> running_{0};
   std::atomic<bool> stopping_{false};
+  std::atomic<int> fails_with_{0};  // 0: it does not
+  std::weak_ptr<Device> device_;    // of the first thread
   std::atomic<int> end_error_{0};
   std::atomic<bool> is_over_uring_{false};
   std::atomic<bool> is_broken_{false};                 // some requests will not be answered any more

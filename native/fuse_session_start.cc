@@ -17,6 +17,7 @@ Status Session::Start(int fd) {
   auto device = std::make_shared<Device>(fd);
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   open_files_.Begin(device);
+  device_ = device;
   Begin agree = [this, device](int* error) { return Agree(device, error); };
   if (!StartThread("peel-watch", [self = shared_from_this()] { self->WatchLoop(); }) ||
       !Launch(device, std::move(agree))) {

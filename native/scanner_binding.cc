@@ -23,28 +23,6 @@ struct ScannerHandle {
   bool keeps_tar = false;
 };
 
-napi_value FramesOf(napi_env env, const FrameBatch& batch) {
-  // Per frame: header offset, data offset, stored size, number of parts, then kind and length of each part.
-  double* numbers = nullptr;
-  napi_value table = Float64ArrayOf(env, batch.frames.size() * 4 + batch.parts.size() * 2, numbers);
-  napi_value bytes = BufferOf(env, batch.bytes.data(), batch.bytes.size());
-  napi_value result = nullptr;
-  if (table == nullptr || bytes == nullptr || napi_create_object(env, &result) != napi_ok) return nullptr;
-  size_t part = 0;
-  for (const Frame& frame : batch.frames) {
-    *numbers++ = static_cast<double>(frame.header_offset);
-    *numbers++ = static_cast<double>(frame.data_offset);
-    *numbers++ = static_cast<double>(frame.stored_size);
-    *numbers++ = frame.part_count;
-    for (uint32_t i = 0; i < frame.part_count; i++, part++) {
-      *numbers++ = batch.parts[part].kind;
-      *numbers++ = batch.parts[part].length;
-    }
-  }
-  if (!SetProperty(env, result, "table", table) || !SetProperty(env, result, "bytes", bytes)) return nullptr;
-  return result;
-}
-
 // One copy, into memory of JavaScript.
 napi_value BytesOf(napi_env env, const TarBytes& tar) {
   napi_value buffer = nullptr;

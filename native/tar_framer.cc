@@ -321,6 +321,14 @@ Status TarFramer::Finish() {
   return Status::Ok();
 }
 
+void TarFramer::Skip() {
+  if (state_ != State::kSkip) return;
+  offset_ += Skippable();
+  skip_payload_ = 0;
+  skip_padding_ = 0;
+  state_ = State::kHeader;
+}
+
 FrameBatch TarFramer::TakeBatch() {
   return std::exchange(batch_, FrameBatch{});
 }

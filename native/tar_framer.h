@@ -58,6 +58,13 @@ class TarFramer {
   // The tar ends here: fine at a block boundary or in padding, an error inside a header or payload (E111).
   Status Finish();
 
+  // How many bytes come next that nobody looks at: what is left of a payload, and its padding.
+  uint64_t Skippable() const { return state_ == State::kSkip ? skip_payload_ + skip_padding_ : 0; }
+  // As if they had been fed.
+  void Skip();
+  // The end marker was there: what follows is ignored.
+  bool has_ended() const { return state_ == State::kEnded; }
+
   const FrameBatch& batch() const { return batch_; }
   FrameBatch TakeBatch();
 

@@ -87,6 +87,18 @@ export function isPeelError(error: unknown, code?: ErrorCode): error is PeelErro
   return error instanceof PeelError && (code === undefined || error.code === code);
 }
 
+const VERDICTS: ReadonlySet<ErrorCode> = new Set([
+  'ERR_DIGEST_MISMATCH',
+  'ERR_LAYER_INVALID',
+  'ERR_LIMIT_EXCEEDED',
+  'ERR_UNSUPPORTED',
+]);
+
+/** Whether a failure to read a layer says something about the layer itself, which trying again does not change. */
+export function isVerdict(error: unknown): error is PeelError {
+  return isPeelError(error) && VERDICTS.has(error.code);
+}
+
 /** What whoever waits gets once `signal` is aborted: the reason where that says more than that it was. */
 export function interruptionOf(signal: AbortSignal | undefined, doing: string): PeelError {
   const reason: unknown = signal?.reason;

@@ -36,6 +36,7 @@ import {
 import { findZtocs } from './image/soci-index.ts';
 import { findStargzTocs } from './image/stargz-tocs.ts';
 import type { CompareIndexes } from './image/toc-source.ts';
+import { proveUnverified } from './image/unverified.ts';
 import { upperTrees } from './image/upper-trees.ts';
 import type { Toc } from './layer/toc.ts';
 import type { StoredToc } from './layer/toc-store.ts';
@@ -336,6 +337,16 @@ export class Image {
   /** Reads a layer as a whole and keeps its TOC (class A). `compare` is given what was at hand before. */
   prove(layer: number, compare: CompareIndexes): Promise<void> {
     return this.#opened.prove(layer, compare);
+  }
+
+  /**
+   * Checks the layers that were read by an index which nothing verifies, as a whole; they are as good as class A after it.
+   * @throws PeelError ERR_DIGEST_MISMATCH where what was shown is false: nothing of the image can be read any more. What
+   * keeps the bytes away, after which it can be tried again.
+   */
+  proveUnverified(isInBackground: boolean): Promise<void> {
+    const parts = { name: this.name, layers: this.#opened, trees: this.#treeStore };
+    return proveUnverified(parts, isInBackground);
   }
 
   /** The TOC where the cache has it: never indexes. */

@@ -17,6 +17,7 @@ import { checkFuseDevice, checkPrivileges, prepareMountPoint } from './fuse/pref
 import type { Served } from './fuse/serve.ts';
 import type { Transport, TransportOptions } from './fuse/transport.ts';
 import { log } from './log.ts';
+import { checkInBackground } from './mount/background-check.ts';
 import { type GrowingImage, mountGrowing } from './mount/growth.ts';
 
 /** What is needed of an opened image; `src/image.ts` provides it. */
@@ -29,6 +30,8 @@ export interface MountableImage {
   growing?(): Promise<GrowingImage | undefined>;
   /** Sees to it that every layer can be read, and lets go of what only the file system's making needed. */
   prepareReads?(): Promise<void>;
+  /** Checks what nothing verified before it was shown; where it was false, nothing can be read any more. */
+  proveUnverified?(isInBackground: boolean): Promise<void>;
   /** Reads credentials again. */
   reload?(): Promise<void> | void;
   stats?(): object;
@@ -42,6 +45,8 @@ export interface MountImageOptions extends Omit<TransportOptions, 'source'> {
   /** Folders that must not lie below the mount point: the cache, files that the server reads. */
   readonly outside?: readonly string[];
   readonly logFile?: string;
+  /** What nothing verified is not checked in the background either. */
+  readonly leavesUnverified?: boolean;
   /** Called before the kernel is asked to mount. */
   readonly onMounting?: () => void;
 }
@@ -137,6 +142,15 @@ export async function mountImage(
     const mountPoint = isHanded
       ? place
       : await prepareMountPoint(ownMountPoint ?? place ?? '', mountPointOptions);
+    const ending = new AbortController();
+    const check = (): void => {
+      if (options.leavesUnverified === true || image.proveUnverified === undefined) return;
+      void checkInBackground(
+        mountPoint,
+        () => image.proveUnverified?.(true) ?? Promise.resolve(),
+        ending.signal,
+      );
+    };
     let record: MountRecord = {
       pid: process.pid,
       startTicks: startTicksOf(process.pid) ?? '',
@@ -163,8 +177,11 @@ export async function mountImage(
         : await mountGrowing(transport, growing, mountPoint, transportOptions, (state) => {
             record = { ...record, state };
             if (!isHanded) rewriteRecord(options.runtimeDir, record);
+            if (state === 'whole') check();
           });
+    if (growing === undefined) check();
     const closed = mounted.closed.then(async () => {
+      ending.abort();
       growth?.end();
       if (!isHanded) removeRecord(options.runtimeDir, record);
       if (ownMountPoint !== undefined) removeFolder(ownMountPoint);

@@ -75,6 +75,11 @@ export interface FuseSession {
   setTree(tree: Uint8Array, isWhole: boolean): void;
   /** Ends what waits for more than the tree says. */
   failWaiting(errno: number): void;
+  /**
+   * From now on every request ends so, and the kernel forgets names' attributes and bytes; what was told as missed is
+   * still to be answered. Files that the kernel reads by itself (`addBacking`) and that are open stay readable.
+   */
+  failAll(errno: number): void;
   /** Puts off the end of `parkedLimitMs` for what waits. */
   noteProgress(): void;
   addLayer(layer: number, spansPath: string, mapPath: string, ends: Float64Array): void;
@@ -130,6 +135,7 @@ interface FuseAddon {
   startFuseSession(session: SessionHandle, fd: number): void;
   setFuseTree(session: SessionHandle, tree: Uint8Array, isWhole: boolean): void;
   failFuseWaiting(session: SessionHandle, errno: number): void;
+  failFuseAll(session: SessionHandle, errno: number): void;
   noteFuseProgress(session: SessionHandle): void;
   stopFuseSession(session: SessionHandle): void;
   addFuseLayer(
@@ -225,6 +231,7 @@ export function openFuseSession(
     start: (fd) => addon.startFuseSession(handle, fd),
     setTree: (next, isWhole) => withValidTree(() => addon.setFuseTree(handle, next, isWhole)),
     failWaiting: (errno) => addon.failFuseWaiting(handle, errno),
+    failAll: (errno) => addon.failFuseAll(handle, errno),
     noteProgress: () => addon.noteFuseProgress(handle),
     addLayer: (layer, spansPath, mapPath, ends) => {
       addon.addFuseLayer(handle, layer, bytesOf(spansPath), bytesOf(mapPath), ends);

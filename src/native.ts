@@ -139,10 +139,13 @@ const COMPRESSIONS = ['none', 'gzip', 'zstd', 'xz', 'bzip2'] as const satisfies 
 declare const native: unique symbol;
 type NativeHandle<Name extends string> = object & { readonly [native]: Name };
 
-/** One batch as the addon gives it: four numbers a frame, two a part; all headers and parts back to back. */
-interface NativeBatch {
+/** Members as the addon gives them: four numbers a frame, two a part; all headers and parts back to back. */
+export interface NativeFrames {
   readonly table: Float64Array;
   readonly bytes: Buffer;
+}
+
+interface NativeBatch extends NativeFrames {
   readonly more: boolean;
   readonly tarStart?: number;
   readonly tar?: Buffer;
@@ -301,7 +304,7 @@ function batchOf(batch: NativeBatch): ScanBatch {
 }
 
 /** Header and parts are views into the batch's one buffer. */
-function appendFrames(frames: TarFrame[], { table, bytes }: NativeBatch): void {
+export function appendFrames(frames: TarFrame[], { table, bytes }: NativeFrames): void {
   let column = 0;
   let position = 0;
   const number = (): number => table[column++] ?? 0;

@@ -13,11 +13,12 @@
  *
  * The folder `v1` is raised when a stored form changes in a way that old programs would misread.
  */
-import { chmod, lstat, mkdir } from 'node:fs/promises';
+import { chmod, lstat, mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
 import { cacheKeyOf } from '../layer/own-index.ts';
 import type { Toc } from '../layer/toc.ts';
+import { log } from '../log.ts';
 import { makeFolders } from '../storage/make-folders.ts';
 import { type Digest, isDigest } from '../units.ts';
 import { BackingFiles, type BackingFilesParts } from './backing-files.ts';
@@ -62,6 +63,13 @@ export class CacheDir {
   /** Where the files of a TOC lie, by its key (`cacheKeyOf`). The folder need not exist. */
   layerDir(layer: Digest): string {
     return layerDirIn(this.versionDir, layer);
+  }
+
+  /** What lies under a key turned out to be false: index and spans go. Never fails. */
+  async removeLayer(key: Digest): Promise<void> {
+    await rm(this.layerDir(key), { recursive: true, force: true }).catch((error: unknown) => {
+      log().warn({ layer: key, err: error }, 'what is false of a layer cannot be removed from the cache');
+    });
   }
 
   /** Where the merged trees of images lie. The folder need not exist. */

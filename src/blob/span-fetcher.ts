@@ -11,6 +11,7 @@
  * What a reader waits for is asked of the source before what is only fetched ahead of one (budget.ts).
  */
 import { PeelError } from '../errors.ts';
+import { isKnown } from '../layer/learned-sums.ts';
 import { cacheKeyOf } from '../layer/own-index.ts';
 import { log } from '../log.ts';
 import { sha256 } from '../native.ts';
@@ -154,7 +155,8 @@ export class SpanFetcher {
     const { index, flights, memory, cache } = this.#parts;
     const sum = await sha256(bytes);
     // What was decompressed was verified as it is stored: that is what the index has a digest of.
-    if (index.toc.own?.stored !== undefined) {
+    // Of headers alone there is nothing to verify the first bytes with; later ones have to be the same.
+    if (index.toc.own?.stored !== undefined || this.#isNews(span)) {
       await index.learn?.(span, sum);
     } else if (!sum.equals(spanOf(index.toc.spans, span).sha256)) {
       // A chunk that lies on the way is another file's: an index can be wrong about that one alone (E133).
@@ -167,12 +169,22 @@ export class SpanFetcher {
     await cache?.store(span, bytes);
   }
 
+  /** Whether nothing is known of the bytes of a span. */
+  #isNews(span: number): boolean {
+    const { own, spans } = this.#parts.index.toc;
+    return own?.format === 'headers' && !isKnown(spanOf(spans, span).sha256);
+  }
+
   /** Fails the bad span and all that cannot be decompressed without passing over it; the span to go on with. */
   #giveUp(bad: BadSpan, next: number, last: number, job: SpanJob): number {
     const { toc } = this.#parts.index;
     const { start, end, checkpoint } = spanOf(toc.spans, bad.span);
     const named =
-      toc.own === undefined ? 'the layer had when it was verified' : 'the index of the layer names';
+      toc.own === undefined
+        ? 'the layer had when it was verified'
+        : toc.own.format === 'headers'
+          ? 'it gave before'
+          : 'the index of the layer names';
     const error = new PeelError(
       'ERR_DIGEST_MISMATCH',
       `span ${bad.span} of layer ${this.#digest} (uncompressed bytes ${start} to ${end}): ${bad.message}, in two fetches; ` +

@@ -43,6 +43,8 @@ export interface ImageOptions {
   readonly onIndexBeside?: undefined;
   /** For one read, ms; 0 waits for ever. */
   readonly readDeadlineMs?: number;
+  /** It is served for long, and checked meanwhile: `--check-unverified wait` does not wait for it. */
+  readonly isServed?: boolean;
 }
 
 export interface Context<Options extends OptionTable = OptionTable> {

@@ -45,6 +45,12 @@ export const GLOBAL_OPTIONS = {
     type: 'boolean',
     summary: 'use indexes that layers bring also where nothing in the image verifies them',
   },
+  'check-unverified': {
+    type: 'string',
+    value: 'auto|wait|off',
+    summary:
+      'check them: behind a mount (auto), also at the end of other commands, which wait for it, or never',
+  },
   'index-digest': {
     type: 'string',
     value: 'DIGEST',

@@ -76,6 +76,7 @@ const LAZY_BY = {
   'zstd-chunked': 'chunks (zstd:chunked)',
   soci: 'restart points (SOCI)',
   peel: 'restart points (index of peel)',
+  headers: 'ranges (headers alone)',
 } as const;
 
 /** A guess until the layer is indexed: the first bytes decide, not the media type. */

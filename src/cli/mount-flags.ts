@@ -2,7 +2,8 @@
 import { PeelError } from '../errors.ts';
 import { TRANSPORT_NAMES, TRANSPORTS, type TransportName } from '../fuse/transports.ts';
 import type { MountImageOptions } from '../mount.ts';
-import type { Flags } from './command.ts';
+import type { Flags, ImageOptions } from './command.ts';
+import type { Settings } from './settings.ts';
 
 export const DEFAULT_TRANSPORT: TransportName = 'native';
 
@@ -93,13 +94,22 @@ export function parseSeconds(
   );
 }
 
-/** The image's own deadline knows the layer and the range; the transport's comes behind it, for what is deaf. */
-export function deadlinesOf(readTimeoutMs: number): {
-  readonly image: { readonly readDeadlineMs: number };
-  readonly mount: { readonly readTimeoutMs: number } | Record<string, never>;
+/**
+ * What follows for an image that is mounted, and for its mount. The image's own deadline knows the layer and the range; the
+ * transport's comes behind it, for what is deaf.
+ */
+export function servedOptionsOf(
+  readTimeoutMs: number,
+  { checkUnverified }: Pick<Settings, 'checkUnverified'>,
+): {
+  readonly image: ImageOptions;
+  readonly mount: Pick<MountImageOptions, 'readTimeoutMs' | 'leavesUnverified'>;
 } {
   return {
-    image: { readDeadlineMs: readTimeoutMs },
-    mount: readTimeoutMs === 0 ? {} : { readTimeoutMs: readTimeoutMs + BACKSTOP_MS },
+    image: { readDeadlineMs: readTimeoutMs, isServed: true },
+    mount: {
+      leavesUnverified: checkUnverified === 'off',
+      ...(readTimeoutMs === 0 ? {} : { readTimeoutMs: readTimeoutMs + BACKSTOP_MS }),
+    },
   };
 }

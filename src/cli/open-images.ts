@@ -72,6 +72,7 @@ export class ImageOpener {
   readonly #signal: AbortSignal;
   readonly #progress: Progress;
   readonly #opened: Closable[] = [];
+  readonly #shown: Image[] = [];
 
   constructor(settings: Settings, env: NodeJS.ProcessEnv, signal: AbortSignal, progress: Progress) {
     this.#settings = settings;
@@ -80,7 +81,7 @@ export class ImageOpener {
     this.#progress = progress;
   }
 
-  async open(name: string, options: ImageOptions = {}): Promise<Image> {
+  async open(name: string, { isServed, ...options }: ImageOptions = {}): Promise<Image> {
     // Loaded here: help, version and doctor work also where the native addon does not.
     const { openImage } = await import('../image.ts');
     const image = await openImage(name, {
@@ -91,6 +92,7 @@ export class ImageOpener {
       ...options,
     });
     this.#opened.push(image);
+    if (isServed !== true) this.#shown.push(image);
     return image;
   }
 
@@ -103,6 +105,11 @@ export class ImageOpener {
   /** Closed with the images. */
   closeAtEnd(closable: Closable): void {
     this.#opened.push(closable);
+  }
+
+  /** @throws PeelError where something that was shown without proof is false. */
+  async proveUnverified(): Promise<void> {
+    for (const image of this.#shown) await image.proveUnverified(false);
   }
 
   /** Closes all; never fails, never waits long. */

@@ -155,6 +155,8 @@ async function runCommand(
     // A command that waits for something deaf to the signal is left behind: the process ends.
     const status = await Promise.race([line.command.run(context), interruption.interrupted]);
     await stdout.flush();
+    if (settings.checkUnverified === 'wait')
+      await Promise.race([images.proveUnverified(), interruption.interrupted]);
     return status;
   } finally {
     progress.clear();

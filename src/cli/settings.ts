@@ -11,6 +11,7 @@ import type { OptionValues } from './arguments.ts';
 import { environmentNameOf, GLOBAL_NAMES, GLOBAL_OPTIONS, type GlobalName } from './global-options.ts';
 import { parsePercent, parseSize } from './size.ts';
 
+const CHECKS = ['auto', 'wait', 'off'] as const;
 const VERIFY = ['strict', 'progressive'] as const;
 const FORMATS = ['table', 'json', 'jsonl'] as const;
 const PROGRESS_STYLES = ['auto', 'plain', 'none'] as const;
@@ -40,6 +41,8 @@ export interface Settings {
   readonly cacheMinFree: number;
   /** Indexes that layers bring are used also where nothing verifies them. */
   readonly allowUnverified: boolean;
+  /** When these are checked. */
+  readonly checkUnverified: (typeof CHECKS)[number];
   /** Of the index that layers are read by. */
   readonly indexDigest: Digest | undefined;
   /** undefined: as the command does by itself. */
@@ -89,6 +92,7 @@ export function mergeSettings(flags: OptionValues, env: NodeJS.ProcessEnv, file:
     cacheMaxSize: parseSize(cacheMaxSize.value ?? DEFAULT_CACHE_MAX_SIZE, cacheMaxSize.what),
     cacheMinFree: parsePercent(cacheMinFree.value ?? DEFAULT_CACHE_MIN_FREE, cacheMinFree.what),
     allowUnverified: find('allow-unverified').value === true,
+    checkUnverified: choice(find('check-unverified'), CHECKS, 'auto'),
     indexDigest: digest(find('index-digest')),
     verify: choice(find('verify'), VERIFY, undefined),
     offline: find('offline').value === true,

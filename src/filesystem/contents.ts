@@ -42,6 +42,8 @@ export interface SpanWatcher {
   layerOpened(layer: number, spans: SpansOnDisk): void;
   /** The span was verified in this process, and its bytes and its map entry are on disk. */
   spanStored(layer: number, span: number): void;
+  /** The image is not what it was taken for: nothing of it may be given out any more, names and bytes. Once. */
+  disproved?(): void;
 }
 
 /** The files of a layer's spans in the cache. They may not exist yet, and may vanish at any time. */

@@ -209,6 +209,9 @@ class MountedNative implements GrowingMount {
       layerOpened: (layer, { spansPath, mapPath, ends }) =>
         this.#session.addLayer(layer, spansPath, mapPath, ends),
       spanStored: (layer, span) => this.#session.markReady(layer, span),
+      disproved: () => {
+        if (!this.#isClosed) this.#session.failAll(constants.errno.EIO);
+      },
     };
   }
 

@@ -10,13 +10,16 @@ import { MemoryCache } from '../blob/memory-cache.ts';
 import type { SpanCache } from '../blob/span-cache.ts';
 import { PeelError } from '../errors.ts';
 import type { Contents, SpanWatcher } from '../filesystem/contents.ts';
-import type { Onlooker, Passing } from '../layer/layer-input.ts';
+import type { Onlooker } from '../layer/layer-input.ts';
+import { learnAll } from '../layer/learned-sums.ts';
 import type { Entry, Toc, TocIndex } from '../layer/toc.ts';
 import type { StoredToc } from '../layer/toc-store.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import type { BlobSource } from '../source/source.ts';
 import type { Digest, UncompressedOffset, UncompressedRange } from '../units.ts';
+import { Demand } from './demand.ts';
 import type { LayerIndexes } from './index-artifact.ts';
+import { Onlookers } from './onlookers.ts';
 import { isMadeByStargz, type OwnIndexClaim, withoutStargzFiles } from './own-index-claim.ts';
 import type { Ztocs } from './soci-index.ts';
 import { type CompareIndexes, TocSource } from './toc-source.ts';
@@ -89,7 +92,12 @@ export class OpenedLayers {
   /** The readers that have come about. */
   readonly #opened: OpenLayer[] = [];
   readonly #watchers: SpanWatcher[] = [];
-  readonly #onlookers = new Map<Digest, Set<Onlooker>>();
+  readonly #demand = new Demand();
+  /** Why nothing is given out any more. */
+  #disproved: PeelError | undefined;
+  /** Layers of which an index was found to be true that nothing verified. */
+  readonly #proved = new Set<Digest>();
+  readonly #onlookers = new Onlookers();
 
   constructor(parts: OpenedLayersParts) {
     this.#parts = parts;
@@ -104,7 +112,7 @@ export class OpenedLayers {
       findReferring: (ztocs) => parts.findReferring(ztocs, this.#closing.signal),
       findStargzTocs: () => parts.findStargzTocs(this.#closing.signal),
       signal,
-      onlookerOf: ({ digest }) => jointly(this.#onlookersOf(digest), signal),
+      onlookerOf: ({ digest }) => this.#onlookers.jointly(digest, signal),
       onPass: ({ digest, size }, bytes, isDone) => {
         const layer = this.#indicesOf(digest)[0] ?? 0;
         parts.onProgress?.({ layer, layerCount: parts.layers.length, bytes, size, isDone });
@@ -115,10 +123,13 @@ export class OpenedLayers {
   /** What a file system reads through. */
   get contents(): Contents {
     return {
-      read: async (layer, range, signal, willReadTo) =>
-        (await this.#openReader(layer)).reader.read(range, signal, willReadTo),
+      read: (layer, range, signal, willReadTo) =>
+        this.#demand.during(async () =>
+          (await this.#openReader(layer)).reader.read(range, signal, willReadTo),
+        ),
       watch: (watcher) => {
         this.#watchers.push(watcher);
+        if (this.#disproved !== undefined) watcher.disproved?.();
         for (const opened of this.#opened) tell(watcher, opened);
       },
       backingFile: async (layer, range, signal) =>
@@ -142,6 +153,54 @@ export class OpenedLayers {
   /** Reads a layer as a whole and keeps its TOC (class A). `compare` is given what was at hand before. */
   prove(layer: number, compare: CompareIndexes): Promise<void> {
     return this.#source.prove(this.#at(layer), compare);
+  }
+
+  /** Layers that are read by an index which nothing verifies and nobody has checked, each by its lowest place. */
+  async unverified(): Promise<readonly number[]> {
+    const found: number[] = [];
+    for (const [layer, each] of this.#parts.layers.entries()) {
+      const { digest } = each.descriptor;
+      if (this.#indicesOf(digest)[0] !== layer || this.#proved.has(digest)) continue;
+      if ((await this.#source.unverifiedKey(each)) !== undefined) found.push(layer);
+    }
+    return found;
+  }
+
+  /**
+   * Reads such a layer as a whole and holds its index against it; then it is as good as one of class A.
+   * @throws PeelError ERR_DIGEST_MISMATCH where the layer is another one, or says something else.
+   */
+  async proveUnverified(layer: number, isInBackground: boolean): Promise<void> {
+    const { digest } = this.#at(layer).descriptor;
+    const { differenceOf } = await import('./travel.ts');
+    const compare: CompareIndexes = async (atHand, proved, blob) => {
+      const shown = atHand.find(({ verificationClass }) => verificationClass === 'D')?.index;
+      const difference =
+        typeof shown === 'object' ? await differenceOf(shown, proved, blob) : (shown ?? 'it is gone');
+      const running = await Promise.all([this.#tocs.get(digest), this.#indexes.get(digest)]);
+      const span = running.map((each) => each && learnAll(each.toc, proved.toc)).find((each) => each);
+      const what = difference ?? span;
+      if (what === undefined) return;
+      throw new PeelError('ERR_DIGEST_MISMATCH', `layer ${digest}: its index is false: ${what}`, {
+        facts: { layer, digest },
+      });
+    };
+    await this.#source.prove(this.#at(layer), compare, isInBackground ? this.#demand : undefined);
+    this.#proved.add(digest);
+  }
+
+  /** Something that was shown is false: nothing is given out any more, and what nobody proved leaves the cache. */
+  async disprove(why: PeelError): Promise<void> {
+    this.#disproved = why;
+    for (const watcher of this.#watchers) watcher.disproved?.();
+    for (const layer of await this.unverified()) {
+      const each = this.#at(layer);
+      const opened = await this.#readers.get(each.descriptor.digest)?.catch(() => undefined);
+      await opened?.reader.close();
+      await opened?.spans.close();
+      const key = await this.#source.unverifiedKey(each);
+      if (key !== undefined) await this.#parts.cache.removeLayer(key);
+    }
   }
 
   /** The TOC where the cache has it: never indexes. */
@@ -180,9 +239,7 @@ export class OpenedLayers {
 
   /** Looks on while a layer is indexed, should it be. Returns what ends that. */
   addOnlooker(layer: number, onlooker: Onlooker): () => void {
-    const onlookers = this.#onlookersOf(this.#at(layer).descriptor.digest);
-    onlookers.add(onlooker);
-    return () => onlookers.delete(onlooker);
+    return this.#onlookers.add(this.#at(layer).descriptor.digest, onlooker);
   }
 
   /** Of entries that pass while a layer is indexed, those that are part of the image. */
@@ -238,6 +295,7 @@ export class OpenedLayers {
 
   async #openReader(layer: number): Promise<OpenLayer> {
     this.#closing.signal.throwIfAborted();
+    if (this.#disproved !== undefined) throw this.#disproved;
     return once(this.#readers, this.#at(layer).descriptor.digest, async () => {
       const stored = await this.#openIndex(layer);
       const { cache, openBlob, readDeadlineMs } = this.#parts;
@@ -304,12 +362,6 @@ export class OpenedLayers {
     );
   }
 
-  #onlookersOf(digest: Digest): Set<Onlooker> {
-    const onlookers = this.#onlookers.get(digest) ?? new Set();
-    this.#onlookers.set(digest, onlookers);
-    return onlookers;
-  }
-
   #indicesOf(digest: Digest): number[] {
     return this.#parts.layers.flatMap(({ descriptor }, index) =>
       descriptor.digest === digest ? [index] : [],
@@ -327,22 +379,6 @@ export class OpenedLayers {
     }
     return found;
   }
-}
-
-/** All of them as one. Nobody is waited for once `signal` is aborted. */
-function jointly(onlookers: ReadonlySet<Onlooker>, signal: AbortSignal): Onlooker {
-  const aborted = new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-  return {
-    get isLooking() {
-      return [...onlookers].some(({ isLooking }) => isLooking);
-    },
-    async passing(passing: Passing) {
-      await Promise.race([aborted, Promise.all([...onlookers].map((each) => each.passing(passing)))]);
-    },
-  };
 }
 
 /** Tells a watcher where the spans of an opened layer lie, and of each that is verified. */

@@ -6,6 +6,7 @@
 import type { BuiltToc } from '../layer/build-toc.ts';
 import { MAX_STORED_INDEX_BYTES } from '../layer/chunks/unpack-index.ts';
 import { readEstargz } from '../layer/estargz/read-estargz.ts';
+import { HEADER_PASS_FROM_BYTES, readHeaders } from '../layer/header-pass.ts';
 import { type OwnIndexFormat, ownIndexKey, type ReadRange } from '../layer/own-index.ts';
 import { readZtoc } from '../layer/soci/read-ztoc.ts';
 import type { Entry, Toc } from '../layer/toc.ts';
@@ -15,6 +16,8 @@ import { UnusableIndex } from '../layer/unusable-index.ts';
 import { claimOfAnnotations, type ZstdChunkedClaim } from '../layer/zstd-chunked/position.ts';
 import { findZstdChunked, readZstdChunked } from '../layer/zstd-chunked/read-zstd-chunked.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
+import { digestOf } from '../reference/digest.ts';
+import { isPlainTarType } from '../reference/media-types.ts';
 import { type Digest, isDigest } from '../units.ts';
 import type { Ztoc } from './soci-index.ts';
 
@@ -41,12 +44,16 @@ export interface IndexesBeside {
   readonly packedToc?: Descriptor | undefined;
   /** The same, which nothing names. */
   readonly referringToc?: Descriptor | undefined;
+  /** The name of the image, where the headers of a plain tar are as good as an index. */
+  readonly image?: string | undefined;
 }
 
 /** Bytes that are not verified. */
 export interface ReadableBlobs {
   /** Of the layer. */
   readonly layer: ReadRange;
+  /** Whether parts of the layer were found to cost as much as the whole. */
+  readonly ignoresRanges: () => boolean;
   /** All of another blob of the repository. */
   readonly whole: (blob: Descriptor) => Promise<Buffer>;
   /** Where the TOC of an eStargz layer is, if not in the layer; undefined where that cannot be said, and it was said why. */
@@ -63,7 +70,7 @@ export function ownIndexClaimOf(
   layer: Descriptor,
   diffID: Digest | undefined,
   allowUnverified: boolean,
-  { ztoc, packedToc, referringToc }: IndexesBeside = {},
+  { ztoc, packedToc, referringToc, image }: IndexesBeside = {},
 ): OwnIndexClaim | undefined {
   // The user named it.
   if (packedToc !== undefined) return peelClaim(layer, diffID, packedToc, 'C');
@@ -79,6 +86,9 @@ export function ownIndexClaimOf(
   if (tocDigest === undefined && referringToc !== undefined)
     return peelClaim(layer, diffID, referringToc, 'D');
   if (tocDigest === undefined && ztoc !== undefined) return sociClaim(layer, ztoc);
+  if (tocDigest === undefined && image !== undefined && isPlainTarType(layer.mediaType)) {
+    return headersClaim(layer, image);
+  }
   const { digest, size } = layer;
   const verificationClass = tocDigest === undefined ? 'D' : 'B';
   const format = layer.mediaType.includes('zstd') ? 'zstd-chunked' : 'estargz';
@@ -92,6 +102,17 @@ export function ownIndexClaimOf(
       if (format === 'zstd-chunked') return withoutWindows(await findZstdChunked(named, blobs.layer));
       return withoutWindows(await readEstargz(named, blobs.layer, () => externalToc(blobs)));
     },
+  };
+}
+
+function headersClaim({ digest, size }: Descriptor, image: string): OwnIndexClaim | undefined {
+  if (size < HEADER_PASS_FROM_BYTES) return undefined;
+  const place = digestOf(Buffer.from(image));
+  return {
+    verificationClass: 'D',
+    format: 'headers',
+    key: ownIndexKey('headers', digest, size, place),
+    read: ({ layer, ignoresRanges }) => readHeaders({ digest, size, place, read: layer, ignoresRanges }),
   };
 }
 

@@ -14,7 +14,7 @@ import { readWholeBlob } from '../blob/whole-blob.ts';
 import { type ErrorCode, isPeelError, PeelError } from '../errors.ts';
 import { buildToc } from '../layer/build-toc.ts';
 import type { Onlooker } from '../layer/layer-input.ts';
-import { cacheKeyOf } from '../layer/own-index.ts';
+import { cacheKeyOf, type OwnIndexFormat } from '../layer/own-index.ts';
 import type { Toc, TocIndex } from '../layer/toc.ts';
 import { type StoredToc, TocStore } from '../layer/toc-store.ts';
 import { UnusableIndex } from '../layer/unusable-index.ts';
@@ -22,6 +22,7 @@ import { log } from '../log.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import type { BlobSource } from '../source/source.ts';
 import { type CompressedRange, compressed, type Digest } from '../units.ts';
+import type { Demand } from './demand.ts';
 import type { LayerIndexes } from './index-artifact.ts';
 import { type OwnIndexClaim, ownIndexClaimOf, type VerificationClass } from './own-index-claim.ts';
 import type { Ztocs } from './soci-index.ts';
@@ -84,6 +85,8 @@ export class TocSource {
   readonly #passes = new Budget(Math.min(os.availableParallelism(), 4));
   readonly #requests = new Budget(INDEX_REQUESTS);
   readonly #claims = new Map<Digest, Promise<OwnIndexClaim | undefined>>();
+  /** Layers of class D that were told of. */
+  readonly #told = new Set<Digest>();
   #ztocs: Promise<Ztocs> | undefined;
   #pinned: Promise<LayerIndexes> | undefined;
   #referring: Promise<LayerIndexes> | undefined;
@@ -114,9 +117,10 @@ export class TocSource {
 
   /**
    * Reads the layer as a whole, and keeps what that makes of it (class A). `compare` is given each index that was at
-   * hand before, with its class, or why it cannot be used; all are closed after it.
+   * hand before, with its class, or why it cannot be used; all are closed after it. `demand`: it gives way to that, and
+   * shows no progress.
    */
-  async prove(layer: LayerToIndex, compare: CompareIndexes): Promise<void> {
+  async prove(layer: LayerToIndex, compare: CompareIndexes, demand?: Demand): Promise<void> {
     const atHand: IndexAtHand[] = [];
     const opened: StoredToc[] = [];
     try {
@@ -126,9 +130,10 @@ export class TocSource {
       const claimed = claim === undefined ? undefined : await this.#claimed(layer, claim);
       if (claimed !== undefined) atHand.push(claimed);
       for (const { index } of atHand) if (typeof index === 'object') opened.push(index);
-      const proved = await this.#pass(layer);
+      const proved = await this.#pass(layer, demand);
       opened.push(proved);
-      await compare(atHand, proved, this.#parts.openBlob(layer.descriptor));
+      const blob = this.#parts.openBlob(layer.descriptor);
+      await compare(atHand, proved, demand?.yielding(blob) ?? blob);
     } finally {
       for (const stored of opened) await stored.close();
     }
@@ -136,7 +141,8 @@ export class TocSource {
 
   /** undefined where nothing names an index and there is none. */
   async #claimed(layer: LayerToIndex, claim: OwnIndexClaim): Promise<IndexAtHand | undefined> {
-    const { verificationClass, key } = claim;
+    const { verificationClass } = claim;
+    const key = claim.key ?? (await this.unverifiedKey(layer));
     try {
       const known = key === undefined ? undefined : await this.#store.load(key);
       const stored = known ?? (await this.#readOwnIndex(layer));
@@ -158,8 +164,30 @@ export class TocSource {
 
   /** The key of the TOC, where that can be said without a request; else undefined. */
   async knownKey(layer: LayerToIndex): Promise<Digest | undefined> {
-    const choice = await this.#choices.get(layer.descriptor.digest)?.catch(() => undefined);
-    return choice?.key ?? this.#storedKey(layer);
+    const { digest } = layer.descriptor;
+    const choice = await this.#choices.get(digest)?.catch(() => undefined);
+    const key = choice?.key ?? (await this.#storedKey(layer));
+    if (key !== undefined && key !== digest) await this.#tellOfClassD(layer);
+    return key;
+  }
+
+  /** Whoever is shown such a layer is told so, once, from the cache, too. */
+  async #tellOfClassD(layer: LayerToIndex): Promise<void> {
+    const { digest } = layer.descriptor;
+    const claim = await this.claimOf(layer);
+    if (claim?.verificationClass !== 'D' || this.#told.has(digest)) return;
+    this.#told.add(digest);
+    const by = claim.format === 'headers' ? 'the headers of its tar alone, which' : 'an index that';
+    const message = `layer ${digest}: read by ${by} nothing verifies, as --allow-unverified says`;
+    log().warn({ image: this.#parts.name, layer: digest }, message);
+  }
+
+  /** The key of the index that the layer is read by, where nothing verifies it and it is known already. */
+  async unverifiedKey(layer: LayerToIndex): Promise<Digest | undefined> {
+    const claim = await this.claimOf(layer);
+    if (claim?.verificationClass !== 'D') return undefined;
+    const key = await this.knownKey(layer);
+    return key === layer.descriptor.digest ? undefined : key;
   }
 
   /** What the manifest says about an index inside a layer. */
@@ -196,6 +224,7 @@ export class TocSource {
         this.#referring ??= this.#findReferring(ztocs);
       const referringToc = (await this.#referring)?.get(descriptor.digest);
       return ownIndexClaimOf(descriptor, diffID, this.#parts.allowUnverified, {
+        image: this.#parts.name,
         ztoc: ztocs.get(descriptor.digest),
         packedToc,
         referringToc,
@@ -281,16 +310,20 @@ export class TocSource {
       if (fresh !== undefined) return { key: cacheKeyOf(fresh.toc), fresh };
     } catch (error) {
       if (!isOfIndex(error)) throw error;
-      this.#warn(descriptor, error);
+      this.#warn(descriptor, error, (await this.claimOf(layer))?.format);
     }
     return { key: descriptor.digest };
   }
 
-  #warn({ digest }: Descriptor, error: unknown): void {
+  #warn({ digest }: Descriptor, error: unknown, format?: OwnIndexFormat): void {
     const why = error instanceof Error ? error.message : String(error);
+    const what =
+      format === 'headers'
+        ? 'it cannot be read by its headers alone'
+        : 'the index that it brings cannot be used';
     log().warn(
       { image: this.#parts.name, layer: digest },
-      `layer ${digest}: the index that it brings cannot be used: ${why}; the layer is read as a whole instead, once`,
+      `layer ${digest}: ${what}: ${why}; the layer is read as a whole instead, once`,
     );
   }
 
@@ -311,22 +344,18 @@ export class TocSource {
   async #readOwnIndex(layer: LayerToIndex): Promise<StoredToc | undefined> {
     const { descriptor } = layer;
     const claim = await this.claimOf(layer);
-    const { signal, openBlob, name } = this.#parts;
+    const { signal, openBlob } = this.#parts;
     const release = await this.#requests.acquire(1, signal);
     try {
       const blob = openBlob(descriptor);
       const built = await claim?.read({
         layer: (range) => readRange(blob, range, signal),
+        ignoresRanges: () => blob.ignoresRanges === true,
         whole: (other) => this.#whole(other),
         stargzToc: () => this.#stargzToc(descriptor),
       });
       if (built === undefined) return undefined;
-      if (claim?.verificationClass === 'D') {
-        log().warn(
-          { image: name, layer: descriptor.digest },
-          `layer ${descriptor.digest}: read by an index that nothing verifies, as --allow-unverified says`,
-        );
-      }
+      await this.#tellOfClassD(layer);
       return 'windows' in built
         ? await this.#store.save(built.toc, built.windows)
         : await this.#store.saveWithoutWindows(built);
@@ -342,8 +371,9 @@ export class TocSource {
   }
 
   /** The one pass over a layer, a few layers at a time. */
-  async #pass({ descriptor, diffID }: LayerToIndex): Promise<StoredToc> {
-    const { name, openBlob, onPass, onlookerOf, signal } = this.#parts;
+  async #pass({ descriptor, diffID }: LayerToIndex, demand?: Demand): Promise<StoredToc> {
+    const { name, openBlob, onlookerOf, signal } = this.#parts;
+    const onPass = demand === undefined ? this.#parts.onPass : () => {};
     const { digest, size } = descriptor;
     const release = await this.#passes.acquire(1, signal);
     try {
@@ -354,8 +384,9 @@ export class TocSource {
         onlooker: onlookerOf(descriptor),
         onProgress: (bytes: number) => onPass(descriptor, bytes, false),
       };
+      const blob = openBlob(descriptor);
       const built = await buildToc(
-        readWholeBlob(openBlob(descriptor), signal),
+        readWholeBlob(demand?.yielding(blob) ?? blob, signal),
         { digest, size, ...(diffID === undefined ? {} : { diffID }) },
         options,
       );

@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { CacheDir } from '../blob/cache-dir.ts';
 import { PeelError } from '../errors.ts';
 import { MAX_STORED_INDEX_BYTES } from '../layer/chunks/unpack-index.ts';
+import { learnAll } from '../layer/learned-sums.ts';
 import type { Entry, Toc } from '../layer/toc.ts';
 import { type StoredToc, TocStore } from '../layer/toc-store.ts';
 import { packToc, unpackToc, windowsLength } from '../layer/travelling-toc.ts';
@@ -75,9 +76,13 @@ export async function differenceOf(
   blob: BlobSource,
 ): Promise<string | undefined> {
   const { own } = index.toc;
-  if (own !== undefined && own.format !== 'peel') return await ownDifferenceOf(index, proved, blob);
+  const isOfTar = own === undefined || own.format === 'peel' || own.format === 'headers';
+  if (!isOfTar) return await ownDifferenceOf(index, proved, blob);
   const claimed = index.toc;
   const real = proved.toc;
+  // What was never read has nothing to be compared by.
+  const wrong = learnAll(claimed, real);
+  if (wrong !== undefined) return wrong;
   if (claimed.uncompressedSize !== real.uncompressedSize) {
     return `it is of ${claimed.uncompressedSize} uncompressed bytes, the layer has ${real.uncompressedSize}`;
   }

@@ -9,10 +9,30 @@ import path from 'node:path';
 import { systemCodeOf } from '../errors.ts';
 import { log } from '../log.ts';
 import { openOwnFile, READ_WRITE_CREATE, readFully, writeFully } from '../storage/own-file.ts';
-import type { Span } from './toc.ts';
+import type { Span, TocIndex } from './toc.ts';
 import { SHA256_BYTES } from './toc-format.ts';
 
 export const SUMS_FILE = 'sums';
+
+/**
+ * Takes all sums of a TOC of headers alone from one of the same layer that was proved: its spans are the same. Tells what
+ * is wrong where a span is known and was another one; undefined where nothing is.
+ */
+export function learnAll(toc: TocIndex, proved: TocIndex): string | undefined {
+  if (toc.own?.format !== 'headers') return undefined;
+  for (const [index, { sha256 }] of toc.spans.entries()) {
+    const sum = proved.spans[index]?.sha256;
+    if (sum === undefined) return `span ${index} is not in it`;
+    if (isKnown(sha256) && !sha256.equals(sum)) return `span ${index} was read, and has other bytes`;
+    sum.copy(sha256);
+  }
+  return undefined;
+}
+
+/** Whether something was learned: nothing has a sum of zeros. */
+export function isKnown(sum: Buffer): boolean {
+  return sum.some((byte) => byte !== 0);
+}
 
 export class LearnedSums {
   readonly #spans: readonly Span[];

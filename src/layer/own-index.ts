@@ -11,13 +11,16 @@ import type { CompressedRange, Digest } from '../units.ts';
 import type { TocIndex } from './toc.ts';
 
 /** Stored as its place in this list, from 1 on. Append only. */
-export const OWN_INDEX_FORMATS = ['estargz', 'zstd-chunked', 'soci', 'peel'] as const;
+export const OWN_INDEX_FORMATS = ['estargz', 'zstd-chunked', 'soci', 'peel', 'headers'] as const;
 export type OwnIndexFormat = (typeof OWN_INDEX_FORMATS)[number];
 
 /** What a TOC that was made from such an index has besides. */
 export interface OwnIndex {
   readonly format: OwnIndexFormat;
-  /** Of the index, as the manifest names it: all of the TOC follows from the bytes with this digest. */
+  /**
+   * Of the index, as the manifest names it: all of the TOC follows from the bytes with this digest. Of `headers`, which
+   * are no index: of the name of the image that they were read of.
+   */
   readonly digest: Digest;
   /** Names the TOC and its spans in the caches. */
   readonly key: Digest;
@@ -37,6 +40,14 @@ export interface OwnIndex {
  */
 export interface StoredDigests {
   readonly digests: readonly Buffer[];
+}
+
+/**
+ * Whether nothing says what the spans decompress to before they were first read: a SOCI index has digests of them as
+ * they are stored, the headers of a tar have none at all.
+ */
+export function learnsSums(own: Pick<OwnIndex, 'format'> | undefined): boolean {
+  return own?.format === 'soci' || own?.format === 'headers';
 }
 
 /** Formats of which the spans are chunks. */

@@ -19,7 +19,7 @@ import { StoredFormError } from './byte-reader.ts';
 import { decodeToc, decodeTocIndex } from './decode-toc.ts';
 import { encodeToc, encodeWindowsHeader, sealToc } from './encode-toc.ts';
 import { LearnedSums } from './learned-sums.ts';
-import { cacheKeyOf } from './own-index.ts';
+import { cacheKeyOf, learnsSums } from './own-index.ts';
 import type { Toc, TocIndex } from './toc.ts';
 import { type SealedToc, WINDOWS_HEADER_BYTES } from './toc-format.ts';
 import { type FetchWindows, WINDOWS_FILE, WindowsFile } from './windows-file.ts';
@@ -154,7 +154,7 @@ async function loadToc<Part extends TocIndex>(
 }
 
 async function openSums({ toc }: SealedToc<TocIndex>, folder: string): Promise<LearnedSums | undefined> {
-  return toc.own?.stored === undefined ? undefined : await LearnedSums.open(folder, toc.spans);
+  return learnsSums(toc.own) ? await LearnedSums.open(folder, toc.spans) : undefined;
 }
 
 /** Only the header is read: listing an image takes no window. undefined where they are still to come. */

@@ -10,7 +10,7 @@
  * A layer that turned out not to be what the image names, or not to be a layer, stays so: nobody downloads it again for
  * each lookup. All else (a registry that was away) is tried again for the next one who asks (P8).
  */
-import { isPeelError, PeelError } from '../errors.ts';
+import { isPeelError, isVerdict, PeelError } from '../errors.ts';
 import type { FileSystem } from '../filesystem/filesystem.ts';
 import {
   DEFAULT_READ_TIMEOUT_MS,
@@ -48,13 +48,6 @@ export interface Grown {
   readonly whole: Promise<void>;
 }
 
-/** Failures that say something about the layer itself. */
-const VERDICTS = [
-  'ERR_DIGEST_MISMATCH',
-  'ERR_LAYER_INVALID',
-  'ERR_LIMIT_EXCEEDED',
-  'ERR_UNSUPPORTED',
-] as const;
 /** How exactly the deadline is kept. */
 const MAX_TICK_MS = 500;
 
@@ -124,7 +117,7 @@ export class Growth {
     if (this.#state === 'whole') return;
     this.#watch();
     if (this.#state !== 'stuck') return;
-    if (VERDICTS.some((code) => isPeelError(this.#failure, code))) {
+    if (isVerdict(this.#failure)) {
       this.#giveUp();
       logMissing(this.#failure);
     } else this.#grow().catch(logMissing);

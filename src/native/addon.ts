@@ -48,7 +48,7 @@ const CODE_OF: Readonly<Record<string, ErrorCode>> = {
 };
 
 /** Waits for native work; its failures become PeelErrors, misuse stays TypeError. */
-export async function settled<Value>(subject: string, work: () => Promise<Value>): Promise<Value> {
+export async function settled<Value>(subject: string, work: () => Promise<Value> | Value): Promise<Value> {
   try {
     return await work();
   } catch (error) {

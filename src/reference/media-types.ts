@@ -68,6 +68,11 @@ export function isTarLayerType(mediaType: string): boolean {
   return mediaType === '' || LAYER_TYPE.test(mediaType) || UNSPECIFIC_LAYER_TYPES.has(mediaType);
 }
 
+/** Whether a layer of this type is a tar that is not compressed, as far as a type can say it. */
+export function isPlainTarType(mediaType: string): boolean {
+  return /(?:^|[./])tar$/.test(mediaType);
+}
+
 /** What an artifact's config or layer type says about it, for the refusal of an artifact by name. */
 export function artifactNameOf(mediaType: string): string | undefined {
   return ARTIFACT_NAMES.find(([pattern]) => pattern.test(mediaType))?.[1];

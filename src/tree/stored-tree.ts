@@ -110,6 +110,13 @@ export class TreeStore {
     return { path: stored, bytes, tree: openMappedTree(bytes) };
   }
 
+  /** A tree that turned out to be false. Never fails. */
+  async remove(key: string): Promise<void> {
+    await rm(this.#fileOf(key), { force: true }).catch((error: unknown) => {
+      log().warn({ tree: key, reason: reasonOf(error) }, 'a false tree cannot be removed from the cache');
+    });
+  }
+
   #fileOf(key: string): string {
     if (!KEY.test(key)) throw new RangeError(`not the key of a tree: ${JSON.stringify(key)}`);
     return path.join(this.#folder, key);

@@ -203,6 +203,21 @@ describe.each(FORMATS)('an image of %s layers', (format) => {
     expect(await out('index', 'verify', image)).toMatch(/ B {6}same\n$/);
   });
 
+  test('of class D is checked where that is asked for: class A, or exit status 6 and nothing left (B4)', async () => {
+    const wait = ['--allow-unverified', '--check-unverified', 'wait'];
+    const list = (image: string): ReturnType<typeof user.run> =>
+      user.run(['ls', '-A', ...wait, image, '/etc']);
+    const honest = layoutOf('honest', { ...chunkedLayer(MEMBERS, { format }), annotations: {} });
+    expect(await list(honest)).toMatchObject({ status: 0, stdout: Buffer.from('big\nempty\nsecret\n') });
+    expect(await layerRows(honest, '--allow-unverified')).toMatchObject([{ verificationClass: 'A' }]);
+    const change = ({ entries }: TocJson): void => void entries.splice(1, 1);
+    const forged = layoutOf('forged', { ...chunkedLayer(MEMBERS, { format, change }), annotations: {} });
+    const told = await list(forged);
+    expect(told.status).toBe(6);
+    expect(told.stderr).toMatch(/entry 1 is \/etc\/empty.*do not trust what was shown/);
+    expect(await out('ls', '-A', '--allow-unverified', forged, '/etc')).toBe('big\nempty\nsecret\n');
+  });
+
   test('whose stored index was lost opens again, the tree still being there', async () => {
     const image = layoutOf('image', chunkedLayer(MEMBERS, { format }));
     expect(await out('ls', '-A', image, '/etc')).toBe('big\nempty\nsecret\n');

@@ -98,7 +98,7 @@ export const arbitraryToc: fc.Arbitrary<Toc> = fc
       const unknown = spans.map((span) => ({ ...span, sha256: Buffer.alloc(32) }));
       return { ...toc, spans: unknown, diffID: undefined, own: { ...own, stored } };
     }
-    if (format === 'peel') return { ...toc, diffID: undefined, own };
+    if (format === 'peel' || format === 'headers') return { ...toc, diffID: undefined, own };
     const gaps = spans.map((_, at) => (gap * (at + 1)) % 700_000);
     return { ...toc, diffID: undefined, own: { ...own, gaps } };
   });

@@ -39,6 +39,7 @@ export async function ownTocOf(
       requests.push(range);
       return Promise.resolve(blob.subarray(range.start, range.end));
     },
+    ignoresRanges: () => false,
     whole: () =>
       externalToc === undefined
         ? Promise.reject(new Error('no other blob is asked for'))

@@ -5,7 +5,7 @@ import type { ScriptedServer, ServedDescriptor } from './scripted-server.ts';
 
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 const CONFIG = 'application/vnd.oci.image.config.v1+json';
-const LAYER = 'application/vnd.oci.image.layer.v1.tar+gzip';
+const LAYER = 'application/vnd.oci.image.layer.v1.tar';
 
 /** Layers gzip or plain, lowest first; `diffIDs` of what cannot be unpacked. Resolves with their descriptors. */
 export function serveImage(
@@ -14,7 +14,10 @@ export function serveImage(
   layers: readonly Buffer[],
   diffIDs: readonly string[] = layers.map((blob) => sha256Digest(tarOf(blob))),
 ): readonly ServedDescriptor[] {
-  const descriptors = layers.map((blob) => ({ ...server.addBlob(repository, blob), mediaType: LAYER }));
+  const descriptors = layers.map((blob) => ({
+    ...server.addBlob(repository, blob),
+    mediaType: isGzip(blob) ? `${LAYER}+gzip` : LAYER,
+  }));
   const config = {
     architecture: 'amd64',
     os: 'linux',
@@ -32,5 +35,9 @@ export function serveImage(
 }
 
 function tarOf(blob: Buffer): Buffer {
-  return blob[0] === 0x1f && blob[1] === 0x8b ? gunzipSync(blob) : blob;
+  return isGzip(blob) ? gunzipSync(blob) : blob;
+}
+
+function isGzip(blob: Buffer): boolean {
+  return blob[0] === 0x1f && blob[1] === 0x8b;
 }

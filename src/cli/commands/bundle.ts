@@ -13,10 +13,10 @@ import { openRuntimeDir, startTicksOf } from '../../fuse/mount-records.ts';
 import { serve } from '../../fuse/serve.ts';
 import type { MountImageOptions } from '../../mount.ts';
 import { BEFORE_SERVING, type ServedPlace, serveForParent, startInBackground } from '../background-server.ts';
-import { type Context, defineCommand } from '../command.ts';
+import { type Context, defineCommand, type ImageOptions } from '../command.ts';
 import { CONTAINER_OPTIONS, readContainerFlags } from '../container-flags.ts';
 import { listenForInterruption } from '../interruption.ts';
-import { deadlinesOf, MOUNT_OPTIONS, readMountFlags } from '../mount-flags.ts';
+import { MOUNT_OPTIONS, readMountFlags, servedOptionsOf } from '../mount-flags.ts';
 
 const OPTIONS = { ...CONTAINER_OPTIONS, ...MOUNT_OPTIONS } as const;
 
@@ -29,7 +29,7 @@ interface BundleCommand {
   readonly place: string;
   readonly container: ContainerOptions;
   readonly mount: MountImageOptions;
-  readonly readDeadline: { readonly readDeadlineMs: number };
+  readonly imageOptions: ImageOptions;
 }
 
 export const bundle = defineCommand({
@@ -48,13 +48,13 @@ export const bundle = defineCommand({
   async run(context) {
     const [imageName = '', place = '', ...command] = context.args;
     const flags = readMountFlags(context.flags);
-    const deadlines = deadlinesOf(flags.readTimeoutMs);
+    const forServed = servedOptionsOf(flags.readTimeoutMs, context.settings);
     const parsed: BundleCommand = {
       imageName,
       place,
       container: readContainerFlags(context.flags, command, context.env),
-      mount: { ...flags, ...deadlines.mount, runtimeDir: await openRuntimeDir(context.env) },
-      readDeadline: deadlines.image,
+      mount: { ...flags, ...forServed.mount, runtimeDir: await openRuntimeDir(context.env) },
+      imageOptions: forServed.image,
     };
     const pipe = ReadyPipe.inherited(context.env);
     if (pipe === undefined) return startInBackground(context, imageName, TIMEOUT_MS);
@@ -66,13 +66,13 @@ export const bundle = defineCommand({
 
 async function makeAndServe(
   context: BundleContext,
-  { imageName, place, container, mount, readDeadline }: BundleCommand,
+  { imageName, place, container, mount, imageOptions }: BundleCommand,
   pipe: ReadyPipe,
   logFile: string,
 ): Promise<ServedPlace> {
   const interruption = listenForInterruption(process, BEFORE_SERVING);
   try {
-    const image = await Promise.race([context.openImage(imageName, readDeadline), interruption.interrupted]);
+    const image = await Promise.race([context.openImage(imageName, imageOptions), interruption.interrupted]);
     const { folder, ownsFolder } = prepareFolder(place);
     const record: BundleRecord = {
       pid: process.pid,

@@ -19,7 +19,7 @@ export const layers = defineCommand({
   usage: ['[--no-trunc] IMAGE'],
   details: [
     'INDEXED says whether this cache holds the index of a layer; without it the layer is read once, whole, at first use, unless it brings an index of its own.',
-    'CLASS is the verification class: A means that the digest of the whole layer, and its diffID where the image names one, are proved before a byte is served; B that the manifest names the index that the layer brings, and the index each chunk; C that it names a SOCI index beside the image, which is trusted for the content; D (only with --allow-unverified) that nothing verifies that index.',
+    'CLASS is the verification class: A means that the digest of the whole layer, and its diffID where the image names one, are proved before a byte is served; B that the manifest names the index that the layer brings, and the index each chunk; C that it names a SOCI index beside the image, which is trusted for the content; D (only with --allow-unverified) that nothing verifies that index, or that there is none and the headers of a plain tar alone are read. A mount checks it behind that, and so does --check-unverified wait: the layer is class A then.',
   ],
   options: OPTIONS,
   minArgs: 1,

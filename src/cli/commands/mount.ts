@@ -18,11 +18,11 @@ import { type Context, defineCommand } from '../command.ts';
 import { type Interruption, listenForInterruption } from '../interruption.ts';
 import { EntryWriter } from '../json-output.ts';
 import {
-  deadlinesOf,
   type FlaggedMountOptions,
   MOUNT_OPTIONS,
   parseSeconds,
   readMountFlags,
+  servedOptionsOf,
 } from '../mount-flags.ts';
 import { parseMountOptions } from '../mount-options.ts';
 import { quoteText } from '../quote.ts';
@@ -134,10 +134,10 @@ async function openAndMount(
   interruption: Interruption,
 ): Promise<MountedImage> {
   let close: (() => Promise<void>) | undefined;
-  const deadlines = deadlinesOf(options.readTimeoutMs);
-  const opening = context.openImage(name, deadlines.image).then(async (image) => {
+  const forServed = servedOptionsOf(options.readTimeoutMs, context.settings);
+  const opening = context.openImage(name, forServed.image).then(async (image) => {
     close = () => image.close();
-    const mounted = await mountImage(image, place, { ...options, ...deadlines.mount });
+    const mounted = await mountImage(image, place, { ...options, ...forServed.mount });
     onMounted();
     if (waits) await untilWhole(mounted);
     else mounted.whole.catch(logMissing);

@@ -6,7 +6,7 @@ import { openRuntimeDir } from '../../fuse/mount-records.ts';
 import { isStandardInput, parseImageName } from '../../reference/transport.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { CONTAINER_OPTIONS, readContainerFlags } from '../container-flags.ts';
-import { deadlinesOf, MOUNT_OPTIONS, readMountFlags } from '../mount-flags.ts';
+import { MOUNT_OPTIONS, readMountFlags, servedOptionsOf } from '../mount-flags.ts';
 
 const OPTIONS = {
   rm: { type: 'boolean', summary: 'taken for docker: a container never outlives its command' },
@@ -41,12 +41,12 @@ export const run = defineCommand({
     checkTerminal(context, name);
     const container = readContainerFlags(flags, command, env);
     const mount = readMountFlags(flags);
-    const deadlines = deadlinesOf(mount.readTimeoutMs);
+    const served = servedOptionsOf(mount.readTimeoutMs, settings);
     const runtimeDir = await openRuntimeDir(env);
     return await runContainer({
-      openImage: () => context.openImage(name, deadlines.image),
+      openImage: () => context.openImage(name, served.image),
       container,
-      mount: { ...mount, ...deadlines.mount, runtimeDir },
+      mount: { ...mount, ...served.mount, runtimeDir },
       cacheDir: settings.cacheDir,
       name: flags.name,
       runtime: flags.runtime,

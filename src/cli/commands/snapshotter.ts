@@ -62,6 +62,7 @@ export const snapshotter = defineCommand({
       root: path.resolve(flags.root ?? DEFAULT_ROOT),
       runtimeDir,
       outside: [settings.cacheDir, settings.authfile, settings.tlsCa].filter((file) => file !== undefined),
+      leavesUnverified: settings.checkUnverified === 'off',
       openImage: (name, how) =>
         openImage(name, { ...options, source: { ...options.source, registry }, ...how }),
       imageService: flags['image-service'] === undefined ? undefined : path.resolve(flags['image-service']),

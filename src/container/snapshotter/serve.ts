@@ -32,6 +32,8 @@ export interface ServeOptions {
   readonly imageService: string | undefined;
   /** Of kubelet's pulls; whoever opens images asks there. */
   readonly secrets: PullSecrets;
+  /** What nothing verified is not checked behind a mount either. */
+  readonly leavesUnverified: boolean;
 }
 
 export interface ServedSnapshotter {
@@ -55,6 +57,7 @@ export async function serveSnapshotter(options: ServeOptions): Promise<ServedSna
       allowOther: true,
       suid: true,
       dev: true,
+      leavesUnverified: options.leavesUnverified,
     };
     const images = new LazyImages({ openImage: options.openImage, folders, mountOptions });
     const snapshotter = new Snapshotter({ store, folders, images });
