@@ -12,6 +12,7 @@ import { decodeToc } from '../../src/layer/decode-toc.ts';
 import { encodeToc, sealToc } from '../../src/layer/encode-toc.ts';
 import type { Entry, Toc } from '../../src/layer/toc.ts';
 import { UnusableIndex } from '../../src/layer/unusable-index.ts';
+import { entriesOfTarSplit } from '../../src/layer/zstd-chunked/tar-split.ts';
 import { parseConfig } from '../../src/reference/parse-config.ts';
 import { parseDocument } from '../../src/reference/parse-document.ts';
 import { parseJson } from '../../src/reference/parse-json.ts';
@@ -22,9 +23,9 @@ import { rowsOf } from '../support/listing.ts';
 
 /**
  * `tar`: a layer, read as its entries. `tree`: the same, merged. `blob`: a layer, compressed or not, read as its
- * diffID. The documents, and the two kinds of index.
+ * diffID. The documents, and the kinds of index.
  */
-export type Form = 'tar' | 'tree' | 'blob' | 'document' | 'config' | 'save' | 'chunks' | 'toc';
+export type Form = 'tar' | 'tree' | 'blob' | 'document' | 'config' | 'save' | 'chunks' | 'tar-split' | 'toc';
 
 /** What an accepted input says, line by line; or the word for a documented refusal. */
 export type Outcome = readonly string[] | string;
@@ -49,6 +50,7 @@ const READERS: Readonly<Record<Form, (bytes: Buffer) => Promise<readonly string[
   config: (bytes) => readDocument(bytes, parseConfig),
   save: (bytes) => readDocument(bytes, (json) => parseSaveManifest(json, 'a hostile manifest.json')),
   chunks: readChunks,
+  'tar-split': readTarSplit,
   toc: readStored,
 };
 
@@ -107,6 +109,49 @@ function readChunks(json: Buffer): string[] {
       : error;
   }
 }
+
+/** Its entries; those of the tar with these headers and files of zeros, where that is one, are the same. */
+async function readTarSplit(lines: Buffer): Promise<string[]> {
+  const rows: string[] = [];
+  for await (const entry of entriesOfTarSplit(storedAsZstd(lines), lines.length)) rows.push(entryRow(entry));
+  const tar = tarOfSplit(lines);
+  const pass = tar === undefined ? undefined : await tocOf(tar).catch(() => undefined);
+  // The pass looks at more: sums, the padding that its digest has anyway.
+  if (pass !== undefined) mustBe(rows.join('\n'), pass.entries.map(entryRow).join('\n'), 'entries of');
+  return rows;
+}
+
+const MAX_SPLIT_TAR_BYTES = 4 * 1024 * 1024;
+
+/** undefined for one that is too large. */
+function tarOfSplit(lines: Buffer): Buffer | undefined {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for (const line of lines.toString('utf8').replace(/\n$/, '').split('\n')) {
+    const { type, size = 0, payload } = JSON.parse(line) as { type: number; size?: number; payload: string };
+    length += type === 1 ? size : payload.length;
+    if (length > MAX_SPLIT_TAR_BYTES) return undefined;
+    parts.push(type === 1 ? Buffer.alloc(size) : Buffer.from(payload, 'base64'));
+  }
+  return Buffer.concat(parts);
+}
+
+/** One frame of raw blocks, which no compressor is needed for (RFC 8878). */
+function storedAsZstd(bytes: Buffer): Buffer {
+  const header = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0]);
+  header.writeUInt32LE(bytes.length, 5);
+  const parts: Buffer[] = [header];
+  for (let at = 0; at === 0 || at < bytes.length; at += MAX_ZSTD_BLOCK) {
+    const block = bytes.subarray(at, at + MAX_ZSTD_BLOCK);
+    const isLast = at + MAX_ZSTD_BLOCK >= bytes.length;
+    const blockHeader = Buffer.alloc(3);
+    blockHeader.writeUIntLE((block.length << 3) | (isLast ? 1 : 0), 0, 3);
+    parts.push(blockHeader, block);
+  }
+  return Buffer.concat(parts);
+}
+
+const MAX_ZSTD_BLOCK = 128 * 1024;
 
 function readStored(file: Buffer): string[] {
   const sealed = decodeToc(file);

@@ -137,6 +137,8 @@ async function indexes(): Promise<Seed[]> {
       const { json } = chunkedLayer(members, { format: 'estargz', chunkSize: 1000 });
       seeds.push({ form: 'chunks', bytes: json });
     }
+    const { tarSplit } = chunkedLayer(members, { format: 'zstd-chunked', tarSplit: (lines) => lines });
+    if (tarSplit !== undefined) seeds.push({ form: 'tar-split', bytes: tarSplit });
     const blob = gzipSync(writeTar(members).bytes);
     const { toc, windows } = await buildToc(chunksOf(blob), {
       digest: sha256Digest(blob),

@@ -47,6 +47,8 @@ export interface ChunkedLayer {
   readonly tar: Buffer;
   readonly json: Buffer;
   readonly tocOffset: number;
+  /** zstd:chunked, where it was asked for: the lines of its tar-split. */
+  readonly tarSplit?: Buffer | undefined;
   readonly mediaType: string;
   /** As the tools that make such layers write them. */
   readonly annotations: Readonly<Record<string, string>>;
@@ -245,6 +247,7 @@ function zstdChunked(
     blob: Buffer.concat(parts),
     tar: Buffer.concat([body, Buffer.alloc(END)]),
     json,
+    tarSplit: split.plain,
     tocOffset,
     mediaType: 'application/vnd.oci.image.layer.v1.tar+zstd',
     annotations: {

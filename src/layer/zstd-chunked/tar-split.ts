@@ -24,8 +24,7 @@ const MAX_LINE_BYTES = 8 * 1024 * 1024;
 const NEWLINE = 0x0a;
 
 /**
- * `stored` is verified; `length` is what it decompresses to. Whatever its size, one line and one piece of 8 MiB are in
- * memory.
+ * `stored` is verified; `length` is what it decompresses to.
  *
  * @throws UnusableIndex where it does not hold the headers of exactly these entries, in this order.
  */
@@ -34,27 +33,40 @@ export async function checkTarSplit(
   length: number,
   entries: readonly Entry[],
 ): Promise<void> {
-  const frames = new HeaderFrames();
   let at = 0;
+  for await (const real of entriesOfTarSplit(stored, length)) {
+    checkEntry(entries[at], real);
+    at += 1;
+  }
+  if (at !== entries.length) {
+    throw new UnusableIndex(`it has ${entries.length} entries, its tar-split ${at}`);
+  }
+}
+
+/** Those of the tar. Whatever its size, one line and one piece of 8 MiB are in memory. @throws UnusableIndex */
+export async function* entriesOfTarSplit(
+  stored: Buffer,
+  length: number,
+): AsyncGenerator<Entry, void, undefined> {
+  const frames = new HeaderFrames();
+  for await (const line of linesOf(stored, length)) {
+    const { size, segment } = parseLine(line);
+    frames.payload(size);
+    yield* entriesOf(frames, segment);
+  }
+  frames.end();
+}
+
+function* entriesOf(frames: HeaderFrames, segment: Buffer): Generator<Entry, void, undefined> {
   try {
-    for await (const line of linesOf(stored, length)) {
-      const { size, segment } = parseLine(line);
-      frames.payload(size);
-      for (const frame of frames.segment(segment)) {
-        const decoded = decodeFrame(frame);
-        if (isSkipped(decoded)) continue;
-        checkEntry(entries[at], decoded);
-        at += 1;
-      }
+    for (const frame of frames.segment(segment)) {
+      const decoded = decodeFrame(frame);
+      if (!isSkipped(decoded)) yield decoded;
     }
   } catch (error) {
     // A header that we refuse.
     if (!isPeelError(error, 'ERR_LAYER_INVALID') && !isPeelError(error, 'ERR_LIMIT_EXCEEDED')) throw error;
     throw new UnusableIndex(`its tar-split holds a bad header (${error.message})`, { cause: error });
-  }
-  frames.end();
-  if (at !== entries.length) {
-    throw new UnusableIndex(`it has ${entries.length} entries, its tar-split ${at}`);
   }
 }
 
