@@ -3,14 +3,12 @@ import { existsSync } from 'node:fs';
 import type { CacheDir } from '../blob/cache-dir.ts';
 import { PeelError } from '../errors.ts';
 import type { Image, OpenImageOptions } from '../image.ts';
-import { log } from '../log.ts';
 import { parsePlatform } from '../reference/platform.ts';
 import { parseImageName } from '../reference/transport.ts';
 import type { RegistryOptions } from '../source/registry/options.ts';
 import type { ImageSource } from '../source/source.ts';
 import type { Digest } from '../units.ts';
 import type { Closable, Context, ImageOptions } from './command.ts';
-import type { Progress } from './progress.ts';
 import type { Settings } from './settings.ts';
 import { VERSION } from './version.ts';
 
@@ -66,29 +64,26 @@ export async function openSourceOf(
   return openSource(parseImageName(name), { registry: registryOptionsOf(settings, env) }, tools, signal);
 }
 
+type OpenerContext = Pick<Context, 'settings' | 'env' | 'signal' | 'progress' | 'warn'>;
+
 export class ImageOpener {
-  readonly #settings: Settings;
-  readonly #env: NodeJS.ProcessEnv;
-  readonly #signal: AbortSignal;
-  readonly #progress: Progress;
+  readonly #context: OpenerContext;
   readonly #opened: Closable[] = [];
   readonly #shown: Image[] = [];
 
-  constructor(settings: Settings, env: NodeJS.ProcessEnv, signal: AbortSignal, progress: Progress) {
-    this.#settings = settings;
-    this.#env = env;
-    this.#signal = signal;
-    this.#progress = progress;
+  constructor(context: OpenerContext) {
+    this.#context = context;
   }
 
   async open(name: string, { isServed, ...options }: ImageOptions = {}): Promise<Image> {
     // Loaded here: help, version and doctor work also where the native addon does not.
     const { openImage } = await import('../image.ts');
+    const { settings, env, signal, progress } = this.#context;
     const image = await openImage(name, {
-      ...openOptionsOf(this.#settings, this.#env),
-      onIndexBeside: this.#wantsIndexNotice() ? (list) => warnOfIndex(name, list) : undefined,
-      onProgress: (progress) => this.#progress.layerProgress(progress),
-      signal: this.#signal,
+      ...openOptionsOf(settings, env),
+      onIndexBeside: wantsIndexNotice(settings) ? (list) => this.#tellOfIndex(name, list) : undefined,
+      onProgress: (event) => progress.layerProgress(event),
+      signal,
       ...options,
     });
     this.#opened.push(image);
@@ -96,10 +91,11 @@ export class ImageOpener {
     return image;
   }
 
-  /** Whoever says how indexes are used, or wants no words, needs none. */
-  #wantsIndexNotice(): boolean {
-    const { quiet, allowUnverified, indexDigest, offline } = this.#settings;
-    return !quiet && !allowUnverified && indexDigest === undefined && !offline;
+  #tellOfIndex(image: string, list: Digest): void {
+    const what = `${image}: layers are read as a whole, though an index of peel lies beside the image`;
+    const pinned = `--index-digest ${list} reads by it at once, if somebody whom you trust named that digest`;
+    // Not to the log: of a mount in the background, that is a file that nobody looks into while he waits.
+    this.#context.warn(`${what}: ${pinned}; --allow-unverified reads by any`).catch(() => undefined);
   }
 
   /** Closed with the images. */
@@ -124,9 +120,8 @@ export class ImageOpener {
   }
 }
 
-function warnOfIndex(image: string, list: Digest): void {
-  log().warn(
-    { image },
-    `${image}: layers are read as a whole, though an index of peel lies beside the image: --index-digest ${list} reads by it at once, if somebody whom you trust named that digest; --allow-unverified reads by any`,
-  );
+/** Whoever says how indexes are used, or wants no words, needs none. */
+function wantsIndexNotice({ quiet, logLevel, allowUnverified, indexDigest, offline }: Settings): boolean {
+  const isSilent = quiet || logLevel === 'silent' || logLevel === 'error';
+  return !isSilent && !allowUnverified && indexDigest === undefined && !offline;
 }

@@ -135,21 +135,24 @@ async function runCommand(
     by: line.command.ownSignals === true ? [] : ['SIGINT', 'SIGTERM'],
     again: () => surroundings.exit(EXIT_STATUS_OF.ERR_INTERRUPTED),
   });
-  const images = new ImageOpener(settings, surroundings.env, interruption.signal, progress);
-  const context: Context = {
-    args: line.args,
-    flags: line.flags as Context['flags'],
-    stdout,
-    stderr,
+  const common = {
     settings,
     signal: interruption.signal,
     env: surroundings.env,
     progress,
-    openImage: (name, options) => images.open(name, options),
-    closeAtEnd: (closable) => images.closeAtEnd(closable),
-    warn: async (message) => {
+    warn: async (message: string): Promise<void> => {
       if (!settings.quiet) await say(`peel: warning: ${quoteText(message)}\n`);
     },
+  };
+  const images = new ImageOpener(common);
+  const context: Context = {
+    ...common,
+    args: line.args,
+    flags: line.flags as Context['flags'],
+    stdout,
+    stderr,
+    openImage: (name, options) => images.open(name, options),
+    closeAtEnd: (closable) => images.closeAtEnd(closable),
   };
   try {
     // A command that waits for something deaf to the signal is left behind: the process ends.

@@ -250,6 +250,35 @@ describe('pushing an index', () => {
     ]);
   });
 
+  test('E218: a tag that lists a thousand others gets ours added to them, whatever they are', async () => {
+    takeAll(false);
+    const tag = sha256Digest(blob).replace(':', '-');
+    const others = Array.from({ length: 1000 }, (_, at) => ({
+      mediaType: 'x/y',
+      digest: `sha512:${at}`,
+      odd: null,
+    }));
+    const before = { schemaVersion: 2, mediaType: INDEX, manifests: others };
+    server.addManifest('app', tag, Buffer.from(JSON.stringify(before)), INDEX);
+    await out(maker, 'index', 'push', `${server.address}/app`);
+    const put = server.requests.findLast(({ method, path }) => method === 'PUT' && path.endsWith(tag));
+    const { manifests } = JSON.parse(put?.body ?? '{}') as typeof before;
+    expect([manifests.slice(0, 1000), manifests.length]).toEqual([others, 1001]);
+  });
+
+  test.each([
+    ['is no index', Buffer.from('{"schemaVersion":2,"config":{}}'), /is no image index; it is left as it is/],
+    ['is no JSON', Buffer.from('tag'), /is no image index; it is left as it is/],
+    ['is too long', Buffer.alloc(5 * 1024 * 1024, ' '), /longer than 4194304 bytes/],
+  ])('E218: a tag of the subject that %s is not written over', async (_, bytes, why) => {
+    takeAll(false);
+    const tag = sha256Digest(blob).replace(':', '-');
+    server.addManifest('app', tag, bytes, INDEX);
+    const { status, stderr } = await maker.run(['index', 'push', `${server.address}/app`]);
+    expect([status === 0, stderr]).toEqual([false, expect.stringMatching(why)]);
+    expect(writes().filter((each) => each.endsWith(tag))).toEqual([]);
+  });
+
   test('E218: a tag that somebody else wrote meanwhile is read and written again', async () => {
     const tag = sha256Digest(blob).replace(':', '-');
     server.rule({ method: 'PUT', path: `/v2/app/manifests/${tag}`, times: 1, reply: { status: 412 } });

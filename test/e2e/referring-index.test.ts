@@ -1,8 +1,11 @@
 /** Indexes of peel that nothing names: found by what they refer to, told of, and in nobody's way. */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { sha256Digest } from '../support/digests.ts';
 import { member } from '../support/image-layout.ts';
+import { whyNoMounts } from '../support/mount-child.ts';
 import { PeelUser } from '../support/run-peel.ts';
 import { type Reply, type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
 import { serveImage } from '../support/served-image.ts';
@@ -62,7 +65,7 @@ async function classesOf(...args: string[]): Promise<{ classes: string; stderr: 
 }
 
 const referrersAsked = (): number =>
-  server.requests.filter(({ path }) => /\/(?:referrers\/|manifests\/sha256-)/.test(path)).length;
+  server.requests.filter(({ path: asked }) => /\/(?:referrers\/|manifests\/sha256-)/.test(asked)).length;
 
 describe('an index that nothing names', () => {
   test.each(['API', 'tag'])('is found by the manifest of the image (E218): %s', async (by) => {
@@ -189,8 +192,15 @@ describe('what a registry says of referrers is not needed to read an image', () 
 });
 
 describe('a pass over an image that has an index beside it', () => {
-  /** Layers come once the line is there. */
-  async function lsAfterWord(...args: string[]): Promise<{ status: number | undefined; stderr: string }> {
+  /** `peel ls ARGS`, or another command. Layers come once the line is there. */
+  function lsAfterWord(...args: string[]): Promise<{ status: number | undefined; stderr: string }> {
+    return afterWord(['ls', ...args, image], args.length === 0);
+  }
+
+  async function afterWord(
+    words: readonly string[],
+    isExpected: boolean,
+  ): Promise<{ status: number | undefined; stderr: string }> {
     let release = (): void => {};
     const said = new Promise<void>((resolve) => {
       release = resolve;
@@ -199,10 +209,10 @@ describe('a pass over an image that has an index beside it', () => {
     const layer = new RegExp(`/blobs/(?:${sha256Digest(lower)}|${sha256Digest(upper)})`);
     server.rule({ path: layer, reply: async (request) => said.then(() => server.content(request)) });
     try {
-      return await user.run(['ls', ...args, image], {
+      return await user.run(words, {
         onStart: (child) => {
           child.stderr?.on('data', () => release());
-          if (args.length > 0) release();
+          if (!isExpected) release();
         },
       });
     } finally {
@@ -226,10 +236,25 @@ describe('a pass over an image that has an index beside it', () => {
     expect(referrersAsked()).toBe(asked);
   });
 
+  test.skipIf(whyNoMounts() !== undefined)('says so also of a mount in the background', async () => {
+    const served = await serveIndex(server, 'app', maker, image);
+    listReferrers(server, 'app', () => [listOf(served)]);
+    const place = path.join(user.work, 'mnt');
+    mkdirSync(place);
+    try {
+      const { status, stderr } = await afterWord(['mount', '--progress', 'none', image, place], true);
+      expect(status).toBe(0);
+      expect(stderr).toContain(`--index-digest ${served.pin}`);
+    } finally {
+      await user.run(['umount', '--lazy', place]);
+    }
+  });
+
   test.each([['-q'], ['--log-level', 'silent']])('says nothing of it with %s', async (...args) => {
     const served = await serveIndex(server, 'app', maker, image);
     listReferrers(server, 'app', () => [listOf(served)]);
     expect(await lsAfterWord(...args)).toMatchObject({ status: 0, stderr: '' });
+    expect(referrersAsked()).toBe(0);
   });
 
   test('that was asked for by peel index says nothing of it', async () => {
@@ -287,9 +312,9 @@ describe('peel index list', () => {
       layers: [0, 1],
     });
     // No layer was read for it.
-    expect(server.requests.filter(({ path }) => path.endsWith(`/blobs/${sha256Digest(upper)}`)).length).toBe(
-      1,
-    );
+    expect(
+      server.requests.filter(({ path: asked }) => asked.endsWith(`/blobs/${sha256Digest(upper)}`)).length,
+    ).toBe(1);
   });
 
   test('needs a registry to ask', async () => {
