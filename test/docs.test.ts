@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { findCommand } from '../src/cli/commands.ts';
 import { EXIT_STATUS_OF } from '../src/errors.ts';
 
 const root = path.resolve(import.meta.dirname, '..');
@@ -43,4 +44,17 @@ test('every test file that SEMANTICS names exists', () => {
 
 test('the README is short enough to be read', () => {
   expect(read('README.md').split('\n').length).toBeLessThan(150);
+});
+
+test('the unit, the configuration and the flags in SNAPSHOTTER lead to one socket', async () => {
+  const text = read('docs/SNAPSHOTTER.md');
+  const sockets = text.match(/\/run\/peel\/[\w.]+/g) ?? [];
+  expect(sockets.length).toBeGreaterThan(2);
+  expect([...new Set(sockets)]).toEqual(['/run/peel/snapshotter.sock']);
+  const flags = [...text.matchAll(/peel snapshotter ((?:--.*)+)/g)].flatMap(([, rest = '']) =>
+    [...rest.matchAll(/--([\w-]+)/g)].map(([, flag = '']) => flag),
+  );
+  expect(flags).toContain('address');
+  const { options } = (await findCommand('snapshotter')) ?? { options: {} };
+  expect(flags.filter((flag) => !Object.hasOwn(options, flag))).toEqual([]);
 });

@@ -1,11 +1,15 @@
-/** Debian's containerd in a folder of its own, with `peel` as a proxy snapshotter, and its clients ctr and ctr-remote. */
+/**
+ * Debian's containerd in a folder of its own, configured for peel as docs/SNAPSHOTTER.md says, and its clients ctr and
+ * ctr-remote.
+ */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type RunResult, run } from './mount-child.ts';
 
 const START_MS = 20_000;
+const DOCUMENTED_ADDRESS = '/run/peel/snapshotter.sock';
 const PROGRAMS = ['/usr/bin/containerd', '/usr/bin/ctr', '/usr/bin/ctr-remote', '/usr/sbin/runc'];
 /** What a container needs no more than, to speak. */
 const TOOLS = ['/bin/sh', '/bin/cat', '/usr/bin/sha256sum', '/bin/sleep', '/bin/ls'];
@@ -28,6 +32,14 @@ export function toolsLayer(): Buffer {
   return execFileSync('tar', ['-czf', '-', ...options, ...files], { maxBuffer: 64 * 1024 * 1024 });
 }
 
+/** As the guide has it, for a user to copy. */
+function documentedConfig(): string {
+  const guide = readFileSync(path.join(import.meta.dirname, '../../docs/SNAPSHOTTER.md'), 'utf8');
+  const config = /```\n(version = 2\n.*?)```/s.exec(guide)?.[1];
+  if (config?.includes(DOCUMENTED_ADDRESS) !== true) throw new Error('the guide has no configuration');
+  return config;
+}
+
 export class Containerd {
   readonly #folder: string;
   /** Of its socket. */
@@ -43,23 +55,17 @@ export class Containerd {
     const others = ['snapshotter.v1.btrfs', 'snapshotter.v1.zfs', 'snapshotter.v1.aufs'];
     const more = ['snapshotter.v1.devmapper', 'tracing.processor.v1.otlp', 'internal.v1.tracing'];
     if (!hasCri) others.push('grpc.v1.cri');
-    writeFileSync(
-      path.join(folder, 'config.toml'),
-      [
-        'version = 2',
-        `root = "${folder}/root"`,
-        `state = "${folder}/state"`,
-        `disabled_plugins = ${JSON.stringify([...others, ...more].map((name) => `io.containerd.${name}`))}`,
-        '[grpc]',
-        `  address = "${this.address}"`,
-        '[proxy_plugins.peel]',
-        '  type = "snapshot"',
-        `  address = "${snapshotter}"`,
-        '[plugins."io.containerd.grpc.v1.cri".containerd]',
-        '  snapshotter = "peel"',
-        '  disable_snapshot_annotations = false',
-      ].join('\n'),
-    );
+    const here = [
+      `root = "${folder}/root"`,
+      `state = "${folder}/state"`,
+      `disabled_plugins = ${JSON.stringify([...others, ...more].map((name) => `io.containerd.${name}`))}`,
+      '[grpc]',
+      `  address = "${this.address}"`,
+    ];
+    const config = documentedConfig()
+      .replace('version = 2', ['version = 2', ...here].join('\n'))
+      .replaceAll(DOCUMENTED_ADDRESS, snapshotter);
+    writeFileSync(path.join(folder, 'config.toml'), config);
   }
 
   /** Resolves when it answers. */
