@@ -231,6 +231,10 @@ describe('B4: a hostile tar-split is refused', () => {
       'with malformed records',
       (lines) => [segment(Buffer.concat([header('00000000005', 'x'), Buffer.alloc(512, 0x31)])), ...lines],
     ],
+    [
+      'with a million lines that say nothing',
+      (lines) => [...Array.from({ length: 1_000_000 }, () => '{"type":1}'), ...lines],
+    ],
     ['with a line of 9 MiB', (lines) => [`"${'x'.repeat(9 * 1024 * 1024)}"`, ...lines]],
   ])('%s', async (_, tarSplit) => {
     const why = await whyUnusable(layerOf({ change: withTimes, tarSplit }));

@@ -22,6 +22,9 @@ const SEGMENT = 2;
 /** A segment is what stands between two files, 1 MiB at most at the end of the tar; with room to spare. */
 const MAX_LINE_BYTES = 8 * 1024 * 1024;
 const NEWLINE = 0x0a;
+/** Writers make two lines of a member, and some for what stands behind the last: with room to spare. A bomb has millions. */
+const MAX_LINES_PER_ENTRY = 16;
+const MORE_LINES = 4096;
 
 /**
  * `stored` is verified; `length` is what it decompresses to.
@@ -49,10 +52,19 @@ export async function* entriesOfTarSplit(
   length: number,
 ): AsyncGenerator<Entry, void, undefined> {
   const frames = new HeaderFrames();
+  let lines = 0;
+  let entries = 0;
   for await (const line of linesOf(stored, length)) {
+    lines += 1;
+    if (lines > MAX_LINES_PER_ENTRY * entries + MORE_LINES) {
+      throw malformed(`${lines} lines for ${entries} entries`);
+    }
     const { size, segment } = parseLine(line);
     frames.payload(size);
-    yield* entriesOf(frames, segment);
+    for (const entry of entriesOf(frames, segment)) {
+      entries += 1;
+      yield entry;
+    }
   }
   frames.end();
 }
