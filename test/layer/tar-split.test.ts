@@ -15,6 +15,7 @@ import { sha256Digest } from '../support/digests.ts';
 import { blobFile, member } from '../support/image-layout.ts';
 import { extractWritten, writtenImage } from '../support/index-writers.ts';
 import { ownTocOf } from '../support/own-toc.ts';
+import { rawHeader } from '../support/raw-tar.ts';
 import type { Member } from '../support/tar-bytes.ts';
 import { useTempDirs } from '../support/temp-dirs.ts';
 
@@ -186,13 +187,15 @@ describe('the digest of the tar-split', () => {
 const segment = (bytes: Uint8Array): string =>
   JSON.stringify({ type: 2, payload: Buffer.from(bytes).toString('base64') });
 
-/** A header with a valid size and type. */
-function header(size: string, flag: string): Buffer {
-  const bytes = Buffer.alloc(512);
-  bytes.write('x', 0);
-  bytes.write(size, 124);
-  bytes.write(flag, 156);
-  return bytes;
+/** A header with this size and type, and the right checksum. */
+const header = (size: string, type: string): Buffer => rawHeader({ name: 'x', size, type });
+
+/** The line of a segment with a bit of it flipped. */
+function damaged(line: string, at: number): string {
+  const { payload } = JSON.parse(line) as { payload: string };
+  const bytes = Buffer.from(payload, 'base64');
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  return segment(bytes);
 }
 
 describe('B4: a hostile tar-split is refused', () => {
@@ -227,6 +230,11 @@ describe('B4: a hostile tar-split is refused', () => {
       'with endless extended headers',
       (lines) => [...Array<string>(9000).fill(segment(header('0', 'g'))), ...lines],
     ],
+    [
+      'with a header that has a wrong checksum',
+      (lines) => lines.map((line, at) => (at === 0 ? damaged(line, 100) : line)),
+    ],
+    ['with a zero block in the middle', (lines) => [segment(Buffer.alloc(512)), ...lines]],
     [
       'with malformed records',
       (lines) => [segment(Buffer.concat([header('00000000005', 'x'), Buffer.alloc(512, 0x31)])), ...lines],

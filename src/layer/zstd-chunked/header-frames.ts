@@ -34,6 +34,8 @@ export class HeaderFrames {
   #padding = 0;
   /** Of the member's content, which comes as `payload`. */
   #payload = 0;
+  /** The end marker is two blocks of zeros. */
+  #isAfterZero = false;
   #isEnded = false;
 
   /** The next bytes of the tar. @throws UnusableIndex; PeelError where an extended header is malformed. */
@@ -74,10 +76,13 @@ export class HeaderFrames {
 
   #readHeader(header: Buffer): TarFrame | undefined {
     if (header.every((byte) => byte === 0)) {
-      this.#isEnded = true;
+      this.#isEnded = this.#isAfterZero;
+      this.#isAfterZero = true;
       this.#filled = 0;
       return undefined;
     }
+    if (this.#isAfterZero) throw this.#unusable('one zero block is followed by data');
+    if (!hasChecksum(header)) throw this.#unusable('a header with a wrong checksum');
     const flag = String.fromCharCode(header[156] ?? 0);
     const size = numericField(header, 124, 12);
     if (size === undefined || size < 0) throw this.#unusable('a size that is none');
@@ -120,6 +125,19 @@ export class HeaderFrames {
 
 function paddingOf(length: number): number {
   return (BLOCK - (length % BLOCK)) % BLOCK;
+}
+
+/** The sum of a header's bytes, its own field counted as spaces; old programs took bytes as signed. */
+function hasChecksum(header: Buffer): boolean {
+  const stored = numericField(header, 148, 8);
+  let unsigned = 8 * 0x20;
+  let signed = unsigned;
+  for (const [at, byte] of header.entries()) {
+    if (at >= 148 && at < 156) continue;
+    unsigned += byte;
+    signed += byte > 127 ? byte - 256 : byte;
+  }
+  return stored === unsigned || stored === signed;
 }
 
 /** Of the last PAX header: it stands over the one in the header (E79). */
