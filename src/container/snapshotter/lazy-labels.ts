@@ -4,8 +4,8 @@
  *   containerd.io/snapshot.ref                       the name that the committed snapshot shall have: a chainID
  *   containerd.io/snapshot/cri.image-ref             CRI and every client that asks containerd's library for them
  *   containerd.io/snapshot/cri.layer-digest          (`AppendInfoHandlerWrapper`), containerd 2.1 in its transfer service
- *   containerd.io/snapshot/cri.manifest-digest       of them from 1.6.9 on
- *   containerd.io/snapshot/remote/stargz.reference   ctr-remote rpull, nerdctl for the stargz snapshotter
+ *   containerd.io/snapshot/cri.manifest-digest       of them, but not of the oldest
+ *   containerd.io/snapshot/remote/stargz.reference   ctr-remote rpull
  *   containerd.io/snapshot/remote/stargz.digest
  *
  * Plain `ctr images pull` sends the first one alone: its layers are unpacked.

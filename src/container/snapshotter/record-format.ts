@@ -14,7 +14,7 @@ export function decodeRecord(bytes: Buffer, file: string): Snapshot {
   const refuse = (what: string, cause?: unknown): PeelError =>
     new PeelError(
       'ERR_CACHE',
-      `reading the snapshot in ${file}: ${what}; move the file away to go on without this snapshot`,
+      `reading the snapshot in ${file}: ${what}; move the file away to go on without this snapshot, whose folder is then removed`,
       { facts: { path: file }, cause },
     );
   let parsed: unknown;
