@@ -1,5 +1,4 @@
 /** Who reads now, for work in the background that gives way to it. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlobSource } from '../source/source.ts';
 
 /**
@@ -10,7 +9,7 @@ const MAX_YIELD_MS = 2_000;
 
 export class Demand {
   #count = 0;
-  #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
 
   /** `work` is what somebody waits for. */
   async during<Value>(work: () => Promise<Value>): Promise<Value> {
@@ -19,7 +18,7 @@ export class Demand {
       return await work();
     } finally {
       this.#count -= 1;
-      if (this.#count === 0) for (const go of this.#waiting.splice(0)) go();
+      if (this.#count === 0) for (const go of this.#waiting) go();
     }
   }
 
@@ -45,10 +44,17 @@ export class Demand {
 
   async #quiet(signal: AbortSignal | undefined): Promise<void> {
     if (this.#count === 0) return;
-    const ending = new AbortController();
-    const either = signal === undefined ? ending.signal : AbortSignal.any([signal, ending.signal]);
-    const late = sleep(MAX_YIELD_MS, undefined, { signal: either, ref: false }).catch(() => undefined);
-    await Promise.race([late, new Promise<void>((resolve) => this.#waiting.push(resolve))]);
-    ending.abort();
+    await new Promise<void>((resolve) => {
+      const go = (): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', go);
+        this.#waiting.delete(go);
+        resolve();
+      };
+      const timer = setTimeout(go, MAX_YIELD_MS);
+      timer.unref();
+      signal?.addEventListener('abort', go, { once: true });
+      this.#waiting.add(go);
+    });
   }
 }

@@ -21,7 +21,9 @@ export async function checkInBackground(
       await prove();
       return;
     } catch (error) {
-      if (signal.aborted || isPeelError(error, 'ERR_INTERRUPTED')) return;
+      // Whoever is offline on purpose is told of the class already.
+      if (signal.aborted || isPeelError(error, 'ERR_INTERRUPTED') || isPeelError(error, 'ERR_OFFLINE'))
+        return;
       const facts = isPeelError(error) ? { code: error.code, ...error.facts } : { code: 'bug', err: error };
       const message = error instanceof Error ? error.message : String(error);
       if (isVerdict(error)) {

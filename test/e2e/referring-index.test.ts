@@ -77,6 +77,28 @@ describe('an index that nothing names', () => {
     expect((await classesOf(image)).classes).toBe('0 AA');
   });
 
+  test('is checked where that is asked for: class A, or exit status 6 where a layer is another one (B4)', async () => {
+    const { referrers } = await serveIndex(server, 'app', maker, image);
+    listReferrers(server, 'app', (subject) => [referrers.get(subject) ?? OTHERS]);
+    const list = ['ls', '--allow-unverified', '--check-unverified', 'wait', image];
+    expect(await user.run(list)).toMatchObject({ status: 0, stdout: Buffer.from('lower\nupper\n') });
+    expect((await classesOf('--allow-unverified', image)).classes).toBe('0 AA');
+    const another = new PeelUser();
+    try {
+      // Of the same length, and the index is of the right one.
+      const wrong = Buffer.from(upper);
+      wrong.writeUInt8((upper[4] ?? 0) ^ 1, 4);
+      server.rule({ path: `/v2/app/blobs/${sha256Digest(upper)}`, reply: { body: wrong } });
+      const told = await another.run(list);
+      expect([told.status, told.stdout.toString()]).toEqual([6, 'lower\nupper\n']);
+      expect(told.stderr).toContain('do not trust what was shown');
+      const left = await another.run(['ls', '--allow-unverified', '--offline', image]);
+      expect(left.status).not.toBe(0);
+    } finally {
+      another.close();
+    }
+  });
+
   test('is found through an image index, by the manifest of the platform', async () => {
     const { bytes, digest } = manifestOf('latest');
     const platform = { os: 'linux', architecture: 'amd64' };
