@@ -1,4 +1,4 @@
-// What Node does not offer: SHA-256 on the pool, holes in files, unmounting without touching the mount.
+// What Node does not offer: SHA-256 on the pool, holes in files, overlays, unmounting without touching the mount.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings.h"
@@ -79,7 +80,24 @@ napi_value Unmount(napi_env env, napi_callback_info info) {
   return NumberOf(env, result == 0 ? 0 : errno);
 }
 
-// mountOverlay(pathBytes, optionsBytes): 0, or the errno
+// On the pool: the kernel asks the lower layer before it answers, and that may be one that JavaScript serves.
+class OverlayJob final : public Job {
+ public:
+  OverlayJob(std::string path, std::string options) : path_(std::move(path)), options_(std::move(options)) {}
+
+  Status Run() override {
+    if (mount("overlay", path_.c_str(), "overlay", 0, options_.c_str()) != 0) errno_ = errno;
+    return Status::Ok();
+  }
+  napi_value Result(napi_env env) override { return NumberOf(env, errno_); }
+
+ private:
+  std::string path_;
+  std::string options_;
+  int errno_ = 0;
+};
+
+// mountOverlay(pathBytes, optionsBytes): a promise of 0, or the errno
 napi_value MountOverlay(napi_env env, napi_callback_info info) {
   napi_value arguments[2];
   const uint8_t* data[2] = {};
@@ -88,10 +106,12 @@ napi_value MountOverlay(napi_env env, napi_callback_info info) {
       !GetBytes(env, arguments[1], data[1], lengths[1])) {
     return nullptr;
   }
-  const std::string path(reinterpret_cast<const char*>(data[0]), lengths[0]);
-  const std::string options(reinterpret_cast<const char*>(data[1]), lengths[1]);
-  const int result = mount("overlay", path.c_str(), "overlay", 0, options.c_str());
-  return NumberOf(env, result == 0 ? 0 : errno);
+  try {
+    const auto text = [&](int at) { return std::string(reinterpret_cast<const char*>(data[at]), lengths[at]); };
+    return StartJob(env, "peel overlay", std::make_unique<OverlayJob>(text(0), text(1)));
+  } catch (const std::exception&) {
+    return Throw(env, Status::Of(Fault::kMemory, "out of memory"));
+  }
 }
 
 }  // namespace

@@ -71,6 +71,7 @@ export function readContainerFlags(
   flags: Flags<typeof CONTAINER_OPTIONS>,
   command: readonly string[],
   env: NodeJS.ProcessEnv,
+  terminalSize: ContainerOptions['terminalSize'],
 ): ContainerOptions {
   const { entrypoint, hostname } = flags;
   if (hostname !== undefined && !HOSTNAME.test(hostname)) {
@@ -86,6 +87,7 @@ export function readContainerFlags(
     user: flags.user,
     workingDir: parseWorkdir(flags.workdir),
     hasTerminal: flags.tty,
+    terminalSize: flags.tty ? terminalSize : undefined,
     isReadOnly: flags['read-only'],
     network: parseNetwork(flags.network ?? 'host'),
     hostname,

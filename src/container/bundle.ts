@@ -59,7 +59,7 @@ export async function makeBundle(options: BundleOptions): Promise<Bundle> {
   try {
     const mounted = await mountImage(image, path.join(folder, PLACES.lower), options.mount);
     mounted.whole.catch(logMissing);
-    mountRootfs({
+    await mountRootfs({
       folder,
       lower: PLACES.lower,
       upper: PLACES.upper,

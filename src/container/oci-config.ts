@@ -26,6 +26,8 @@ export interface ContainerOptions {
   readonly user: string | undefined;
   readonly workingDir: string | undefined;
   readonly hasTerminal: boolean;
+  /** Of ours, where we have one: a terminal without a size confuses programs. */
+  readonly terminalSize: { readonly width: number; readonly height: number } | undefined;
   readonly isReadOnly: boolean;
   readonly network: Network;
   readonly hostname: string | undefined;
@@ -107,6 +109,7 @@ function processOf(parts: ConfigParts): object {
   const effective = user.uid === 0 ? capabilities : [];
   return {
     terminal: options.hasTerminal,
+    ...(options.terminalSize === undefined ? {} : { consoleSize: options.terminalSize }),
     user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
     args: argumentsOf(defaults, options),
     env: environmentOf({

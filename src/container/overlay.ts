@@ -1,7 +1,9 @@
 /**
- * The writable root file system of a container: kernel overlayfs with our mount as its one lower layer. Paths are
- * given relative to the bundle's folder, so that none of its characters means anything to the option parser.
+ * The writable root file system of a container: kernel overlayfs with our mount as its one lower layer. Paths begin at
+ * a descriptor of the bundle's folder, so that none of its characters means anything to the option parser.
  */
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { PeelError } from '../errors.ts';
 import { mountOverlay } from '../native/system-calls.ts';
 
@@ -22,17 +24,29 @@ export interface OverlayOptions {
   readonly inUserNamespace: boolean;
 }
 
-/** @throws PeelError ERR_MOUNT, ERR_PERMISSION. */
-export function mountRootfs(options: OverlayOptions): void {
-  const { folder, lower, upper, work, target } = options;
-  const base = `lowerdir=${lower},upperdir=${upper},workdir=${work}${options.inUserNamespace ? ',userxattr' : ''}`;
-  const errno = inFolder(folder, () => {
-    const first = mountOverlay(target, options.isVolatile ? `${base},volatile` : base);
+/**
+ * Resolves when the overlay is mounted, which waits for what the root of the lower layer is.
+ * @throws PeelError ERR_MOUNT, ERR_PERMISSION.
+ */
+export async function mountRootfs(options: OverlayOptions): Promise<void> {
+  const { folder, isVolatile } = options;
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  let errno: string | undefined;
+  try {
+    const base = `/proc/self/fd/${handle.fd}`;
+    const target = `${base}/${options.target}`;
+    const list = [
+      `lowerdir=${base}/${options.lower}`,
+      `upperdir=${base}/${options.upper}`,
+      `workdir=${base}/${options.work}`,
+      ...(options.inUserNamespace ? ['userxattr'] : []),
+    ].join(',');
+    errno = await mountOverlay(target, isVolatile ? `${list},volatile` : list);
     // Linux before 5.10 has no volatile.
-    return first !== undefined && RETRY.includes(first) && options.isVolatile
-      ? mountOverlay(target, base)
-      : first;
-  });
+    if (isVolatile && errno !== undefined && RETRY.includes(errno)) errno = await mountOverlay(target, list);
+  } finally {
+    await handle.close();
+  }
   if (errno === undefined) return;
   const facts = { path: folder, errno };
   if (errno === 'EPERM' || errno === 'EACCES') {
@@ -50,15 +64,4 @@ export function mountRootfs(options: OverlayOptions): void {
           'not overlayfs, NFS or FUSE',
     { facts },
   );
-}
-
-/** The mount is one system call on this thread: nobody else sees the working directory change. */
-function inFolder<Result>(folder: string, run: () => Result): Result {
-  const before = process.cwd();
-  process.chdir(folder);
-  try {
-    return run();
-  } finally {
-    process.chdir(before);
-  }
 }

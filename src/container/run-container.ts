@@ -116,7 +116,10 @@ class SignalRelay {
  */
 export async function runContainer(options: RunOptions): Promise<number> {
   const { cacheDir, mount } = options;
-  const runtime = findRuntime(options.runtime, mount.runtimeDir, options.env);
+  const runtime = findRuntime(options.runtime, mount.runtimeDir, {
+    env: options.env,
+    hasTerminal: options.container.hasTerminal,
+  });
   checkLimits(options);
   await clearDeadContainers(cacheDir, mount.runtimeDir);
   const relay = new SignalRelay(options.signals);

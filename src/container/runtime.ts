@@ -44,12 +44,17 @@ function isProgram(file: string): boolean {
 
 /**
  * The runtime to use. `choice`: a name or a path whose last part says which it is; undefined: crun where it works,
- * since it starts faster, else runc.
+ * since it starts faster, else runc. With a terminal runc comes first: crun 1.8 tells a container of no new size.
  * @throws PeelError ERR_CONTAINER with what to install.
  */
-export function findRuntime(choice: string | undefined, runtimeDir: string, env: NodeJS.ProcessEnv): Runtime {
+export function findRuntime(
+  choice: string | undefined,
+  runtimeDir: string,
+  { env, hasTerminal }: { readonly env: NodeJS.ProcessEnv; readonly hasTerminal: boolean },
+): Runtime {
   const layout = cgroupLayout();
-  const order = layout === 'hybrid' ? (['runc', 'crun'] as const) : (['crun', 'runc'] as const);
+  const order =
+    layout === 'hybrid' || hasTerminal ? (['runc', 'crun'] as const) : (['crun', 'runc'] as const);
   for (const name of order) {
     if (choice !== undefined && !path.basename(choice).startsWith(name)) continue;
     const program = findProgram(choice ?? name, env);

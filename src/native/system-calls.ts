@@ -9,7 +9,7 @@ interface Addon {
   /** 0, or an errno. */
   unmount(path: Uint8Array, lazy: boolean): number;
   /** 0, or an errno. */
-  mountOverlay(path: Uint8Array, options: Uint8Array): number;
+  mountOverlay(path: Uint8Array, options: Uint8Array): Promise<number>;
   /** A mapping, or an errno. */
   mapFile(fd: number, length: number): Buffer | number;
   validateTree(bytes: Uint8Array): Promise<void>;
@@ -95,8 +95,11 @@ export function unmount(path: string | Uint8Array, options: { readonly lazy: boo
   );
 }
 
-/** mount(2) of type overlay with the options of its documentation. The name of the errno, or undefined: mounted. */
-export function mountOverlay(path: string, options: string): string | undefined {
-  const errno = addon().mountOverlay(Buffer.from(path, 'utf8'), Buffer.from(options, 'utf8'));
+/**
+ * mount(2) of type overlay with the options of its documentation, on a thread of the pool: it waits for its lower
+ * layer, which this process may serve. The name of the errno, or undefined: mounted.
+ */
+export async function mountOverlay(path: string, options: string): Promise<string | undefined> {
+  const errno = await addon().mountOverlay(Buffer.from(path, 'utf8'), Buffer.from(options, 'utf8'));
   return errno === 0 ? undefined : errnoName(errno);
 }

@@ -19,6 +19,7 @@ const APPLETS = [
   'sh',
   'sleep',
   'stat',
+  'stty',
   'touch',
   'true',
   'wc',

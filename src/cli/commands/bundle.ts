@@ -52,7 +52,7 @@ export const bundle = defineCommand({
     const parsed: BundleCommand = {
       imageName,
       place,
-      container: readContainerFlags(context.flags, command, context.env),
+      container: readContainerFlags(context.flags, command, context.env, undefined),
       mount: { ...flags, ...forServed.mount, runtimeDir: await openRuntimeDir(context.env) },
       imageOptions: forServed.image,
     };

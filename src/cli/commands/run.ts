@@ -39,7 +39,7 @@ export const run = defineCommand({
     const [name = '', ...command] = context.args;
     const { flags, settings, env } = context;
     checkTerminal(context, name);
-    const container = readContainerFlags(flags, command, env);
+    const container = readContainerFlags(flags, command, env, terminalSize());
     const mount = readMountFlags(flags);
     const served = servedOptionsOf(mount.readTimeoutMs, settings);
     const runtimeDir = await openRuntimeDir(env);
@@ -65,6 +65,13 @@ export const run = defineCommand({
     });
   },
 });
+
+/** Of standard output or error; undefined where neither is a terminal. */
+function terminalSize(): { readonly width: number; readonly height: number } | undefined {
+  const terminal = [process.stdout, process.stderr].find((stream) => stream.isTTY);
+  if (terminal === undefined) return undefined;
+  return { width: terminal.columns, height: terminal.rows };
+}
 
 /** @throws PeelError ERR_USAGE. */
 function checkTerminal({ flags }: Context<typeof OPTIONS>, name: string): void {
