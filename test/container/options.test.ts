@@ -71,7 +71,7 @@ describe.skipIf(why !== undefined).each(RUNTIMES)('peel run with $name', ({ name
 
   test('standard input is empty, and the caller’s with -i', async () => {
     expect(await sh([], 'cat; echo end')).toBe('end\n');
-    const [program = '', ...words] = [
+    const [program, ...words] = [
       ...wrapper,
       process.execPath,
       'dist/cli/main.js',
