@@ -62,7 +62,15 @@ describe.skipIf(why !== undefined).each(RUNTIMES)('peel run with $name', ({ name
     said: () => string;
     ended: Promise<number | null>;
   } {
-    const [program, ...words] = [...wrapper, process.execPath, MAIN, 'run', '--runtime', runtime, ...args];
+    const [program = '', ...words] = [
+      ...wrapper,
+      process.execPath,
+      MAIN,
+      'run',
+      '--runtime',
+      runtime,
+      ...args,
+    ];
     const child = spawn(program, words, { env: user.env, stdio: ['ignore', 'pipe', 'pipe'] });
     children.add(child);
     let text = '';
