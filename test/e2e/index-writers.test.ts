@@ -54,14 +54,14 @@ async function entriesOf(image: string, ...options: string[]): Promise<unknown[]
 }
 
 describe.each([
-  ['estargz', 'chunks (eStargz)'],
-  ['small', 'chunks (eStargz)'],
-  ['external', 'chunks (eStargz)'],
-  ['same', 'chunks (eStargz)'],
-  ['chunked-stargz', 'chunks (zstd:chunked)'],
-  ['chunked-skopeo', 'chunks (zstd:chunked)'],
-])('the index in %s', (name, lazyBy) => {
-  test('is used (class B), shows the image, and is what the layer says (E117, E119, E123, E128, E136)', async () => {
+  ['estargz', 'E117', 'chunks (eStargz)'],
+  ['small', 'E128', 'chunks (eStargz)'],
+  ['external', 'E119', 'chunks (eStargz)'],
+  ['same', 'E119, E128', 'chunks (eStargz)'],
+  ['chunked-stargz', 'E136, E137', 'chunks (zstd:chunked)'],
+  ['chunked-skopeo', 'E136, E139', 'chunks (zstd:chunked)'],
+])('the index in %s (%s)', (name, _, lazyBy) => {
+  test('is used (class B), shows the image, and is what the layer says', async () => {
     const image = `oci:${folder}:${name}`;
     expect(await entriesOf(image)).toEqual(await entriesOf(`oci:${folder}:orig`));
     expect(await classOf(image)).toBe(`B ${lazyBy}`);
