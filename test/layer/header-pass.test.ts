@@ -10,7 +10,7 @@ import { sha256Digest } from '../support/digests.ts';
 import { member } from '../support/image-layout.ts';
 import { chunksOf, tocOfBlob } from '../support/layer-toc.ts';
 import { randomNumbers } from '../support/random-numbers.ts';
-import { rawHeader } from '../support/raw-tar.ts';
+import { base256, rawHeader } from '../support/raw-tar.ts';
 import { type Member, writeTar } from '../support/tar-bytes.ts';
 
 const KIB = 1024;
@@ -107,6 +107,26 @@ test('what cannot be read so is refused, and left to the pass', async () => {
   expect(await refusal(endless)).toContain('ends beyond it');
   const inside = Buffer.concat([blob.subarray(0, -1024), rawHeader({ name: 'c', size: 1000 })]);
   expect(await refusal(inside)).toContain('ends inside the data of a member');
+});
+
+/** A layer that a registry makes up as it is asked: one member up to its end. */
+async function outcomeOfSize(size: number): Promise<Toc | string> {
+  const header = rawHeader({ name: 'x', size: base256(BigInt(size - 512), 12) });
+  const layer = { digest: place, size, place, ignoresRanges: () => false };
+  const read = ({ start, end }: CompressedRange): Promise<Buffer> => {
+    const bytes = Buffer.alloc(end - start);
+    if (start === 0) bytes.set(header);
+    return Promise.resolve(bytes);
+  };
+  const found: unknown = await readHeaders({ ...layer, read }).catch((error: unknown) => error);
+  if (found instanceof UnusableIndex) return found.message;
+  if (found instanceof Error) throw found;
+  return (found as { toc: Toc }).toc;
+}
+
+test('a size that is merely claimed takes no memory for its spans (B4)', async () => {
+  for (const size of [2 ** 39, 2 ** 44, 2 ** 50]) expect(await outcomeOfSize(size)).toContain('at most');
+  expect(await outcomeOfSize(2 ** 30)).toMatchObject({ uncompressedSize: 2 ** 30 });
 });
 
 test('the layer of a forged header chain is another one to the pass', async () => {
