@@ -149,6 +149,21 @@ describe.skipIf(skipped !== undefined)(`lazy layers${skipped === undefined ? '' 
     expect(readFileSync(path.join(server.root, 'metadata/1'), 'utf8')).toContain(CHAINS[0]);
   });
 
+  test('F33 what is in use is mounted again by a server that starts, from the cache', async () => {
+    await pull(3);
+    const place = await view(CHAINS[2] ?? '');
+    expect(await read(place, 'c')).toBe('upper c');
+    // A folder is listed once all layers are known.
+    expect((await run('/bin/ls', [place])).stdout).toBe('b\nc\n');
+    await server.end('SIGKILL');
+    await registry.stop();
+    expect((await run('/bin/ls', [path.join(place, 'unseen')])).stderr).toContain('not connected');
+    await server.start();
+    // Nobody asks for it.
+    await expect.poll(() => read(place, 'c'), { timeout: 15_000 }).toBe('upper c');
+    expect((await run('/bin/ls', [path.join(place, 'unseen')])).stderr).toContain('No such file');
+  });
+
   test('a mount that somebody took down comes back for the next container', async () => {
     await pull(3);
     const place = await view(CHAINS[2] ?? '');
