@@ -11,38 +11,29 @@ namespace {
 constexpr uint64_t kSpansPerHardCut = 4;
 // A TiB at 256 KiB: a bomb that streams for hours must not fill the memory with its index.
 constexpr size_t kMostSpans = size_t{1} << 22;
-// Real layers need 2 % of their size; hostile ones up to an eighth. Each time the windows have grown by this
-// much, checkpoints get twice as rare.
+// A window may take a twelfth of the compressed bytes since the checkpoint before. In layers of programs nearly all
+// stay below; in layers of text a third does not, and takes nearly half of the bytes of all windows.
+constexpr uint64_t kMostOfCompressed = 12;
+// Each time the windows have grown by this much, it is half of it: what hostile layers take of the memory.
 constexpr uint64_t kWindowBudget = uint64_t{64} << 20;
 
 }  // namespace
 
-IndexBuilder::IndexBuilder(Compression compression, uint64_t span_size, TarDigests& digests, Lane& lane)
-    : compression_(compression),
-      span_size_(span_size),
-      digests_(digests),
-      lane_(lane),
-      packed_(std::make_shared<Packed>()) {}
+IndexBuilder::IndexBuilder(Compression compression, uint64_t span_size, TarDigests& digests)
+    : compression_(compression), span_size_(span_size), digests_(digests) {}
 
 uint64_t IndexBuilder::HardCut() const {
   return compression_ == Compression::kGzip ? span_size_ * kSpansPerHardCut : span_size_;
 }
 
-uint64_t IndexBuilder::Interval() const {
-  const uint64_t grown = packed_->window_bytes.load(std::memory_order_relaxed) / kWindowBudget;
-  return span_size_ << std::min<uint64_t>(grown, 8);
-}
-
 bool IndexBuilder::WantsBoundary() const {
-  return compression_ == Compression::kGzip && !index_.checkpoints.empty() &&
-         output_ - index_.checkpoints.back().uncompressed_offset >= Interval();
+  return compression_ == Compression::kGzip && !index_.checkpoints.empty() && output_ - tried_ >= span_size_;
 }
 
 uint64_t IndexBuilder::Room() const {
   uint64_t room = (span_open_ ? span_start_ : output_) + HardCut() - output_;
   if (compression_ == Compression::kGzip && !index_.checkpoints.empty() && !WantsBoundary()) {
-    const uint64_t target = index_.checkpoints.back().uncompressed_offset + Interval();
-    if (target > output_) room = std::min(room, target - output_);
+    room = std::min(room, tried_ + span_size_ - output_);
   }
   return room;
 }
@@ -65,6 +56,8 @@ Status IndexBuilder::Advance(Stream& stream, const SlabRef& slab, Input output) 
 
 void IndexBuilder::AddCheckpoint(uint64_t compressed_offset, uint8_t bits) {
   index_.checkpoints.push_back({compressed_offset, output_, bits});
+  index_.windows_of.push_back({index_.windows.size(), 0});
+  tried_ = output_;
 }
 
 Status IndexBuilder::CutSpan() {
@@ -100,27 +93,33 @@ Status IndexBuilder::OnBlockBoundary(Stream& stream) {
   return status;
 }
 
+// Whether the window of the newest checkpoint saves a reader more than it takes.
+bool IndexBuilder::IsWorth(const Checkpoint& checkpoint, size_t window_length) const {
+  const uint64_t saved =
+      checkpoint.compressed_offset - index_.checkpoints[index_.checkpoints.size() - 2].compressed_offset;
+  const uint64_t doublings = std::min<uint64_t>(index_.windows.size() / kWindowBudget, 16);
+  return window_length * (kMostOfCompressed << doublings) <= saved;
+}
+
+// The span that is open begins at the newest checkpoint: a sample is shorter than any span.
 void IndexBuilder::EndSample(Stream& stream) {
-  const size_t checkpoint = index_.checkpoints.size() - 1;
-  auto sample = std::make_shared<const WindowSample>(stream.TakeSample());
-  lane_.Push(2 * kWindowSize, [all = packed_, sample = std::move(sample), checkpoint] {
-    const std::vector<uint8_t> packed = all->packer.Pack(*sample);
-    if (packed.empty()) return;
-    all->places.push_back({checkpoint, {all->windows.size(), static_cast<uint32_t>(packed.size())}});
-    all->windows.insert(all->windows.end(), packed.begin(), packed.end());
-    all->window_bytes.store(all->windows.size(), std::memory_order_relaxed);
-  });
   sampling_ = false;
+  const std::vector<uint8_t> packed = PackWindow(stream.TakeSample());
+  if (packed.empty()) return;
+  if (!IsWorth(index_.checkpoints.back(), packed.size())) {
+    index_.checkpoints.pop_back();
+    index_.windows_of.pop_back();
+    span_checkpoint_ = static_cast<uint32_t>(index_.checkpoints.size() - 1);
+    return;
+  }
+  index_.windows_of.back().length = static_cast<uint32_t>(packed.size());
+  index_.windows.insert(index_.windows.end(), packed.begin(), packed.end());
 }
 
 Status IndexBuilder::Finish(Stream& stream, Index& index) {
   if (sampling_) EndSample(stream);
   Status status = CutSpan();
   if (!status.ok()) return status;
-  if (!lane_.Drain()) return Status::Of(Fault::kMemory, "packing the windows failed");
-  index_.windows = std::move(packed_->windows);
-  index_.windows_of.resize(index_.checkpoints.size());
-  for (const auto& [checkpoint, window] : packed_->places) index_.windows_of[checkpoint] = window;
   index = std::move(index_);
   return Status::Ok();
 }

@@ -3,23 +3,18 @@
 //   output  |------- span 0 -------|--- span 1 ---|------ span 2 ------|
 //           ^ checkpoint 0         ^ checkpoint 1 ^ checkpoint 2
 //
-// gzip: once a span is long enough, the next deflate block boundary (or member start) becomes a checkpoint
-// and ends the span. Where none comes, spans end at kSpansPerHardCut times that size and name an earlier
-// checkpoint. zstd: checkpoints at frame starts only. Not compressed: one checkpoint a span.
+// gzip: once a span is long enough, the next deflate block boundary (or member start) ends the span and becomes a
+// checkpoint, unless its window is large for the compressed bytes that it would save a reader: then the next span names
+// the checkpoint before. Where no boundary comes, spans end at kSpansPerHardCut times that size. zstd: checkpoints at
+// frame starts only. Not compressed: one checkpoint a span.
 //
-// Ownership: owns the lists; the lane's tasks report into `Packed`, shared with them.
-// Threads: one at a time (the pool thread); hashing and window packing run on lanes.
-// Errors: Status; a failed lane shows in Finish().
+// Ownership: owns the lists. Threads: one at a time (the pool thread); hashing runs on lanes. Errors: Status.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <memory>
-#include <utility>
 #include <vector>
 
 #include "cursor.h"
-#include "lane.h"
 #include "stream.h"
 #include "tar_digests.h"
 #include "window.h"
@@ -57,7 +52,7 @@ struct Index {
 class IndexBuilder {
  public:
   // `span_size` is at least kSmallestSpan, so that a window's sample ends before the next one begins.
-  IndexBuilder(Compression compression, uint64_t span_size, TarDigests& digests, Lane& lane);
+  IndexBuilder(Compression compression, uint64_t span_size, TarDigests& digests);
 
   // How many bytes of output until the builder wants to decide something; at least 1.
   uint64_t Room() const;
@@ -75,16 +70,8 @@ class IndexBuilder {
   uint64_t uncompressed_size() const { return output_; }
 
  private:
-  // What the lane's tasks write. Read here only after Drain(), but for `window_bytes`.
-  struct Packed {
-    WindowPacker packer;
-    std::vector<uint8_t> windows;
-    std::vector<std::pair<size_t, PackedWindow>> places;
-    std::atomic<uint64_t> window_bytes{0};
-  };
-
   uint64_t HardCut() const;
-  uint64_t Interval() const;
+  bool IsWorth(const Checkpoint& checkpoint, size_t window_length) const;
   void AddCheckpoint(uint64_t compressed_offset, uint8_t bits);
   Status CutSpan();
   void EndSample(Stream& stream);
@@ -92,11 +79,10 @@ class IndexBuilder {
   const Compression compression_;
   const uint64_t span_size_;
   TarDigests& digests_;
-  Lane& lane_;
-  std::shared_ptr<Packed> packed_;
   Index index_;
 
   uint64_t output_ = 0;
+  uint64_t tried_ = 0;  // where the newest checkpoint was made, also one that was dropped
   bool span_open_ = false;
   uint64_t span_start_ = 0;
   uint32_t span_checkpoint_ = 0;

@@ -71,7 +71,7 @@ bool Scanner::Sniff(bool last) {
     compression_ = Compression::kNone;
     stream_ = OpenPlain();
   }
-  builder_ = std::make_unique<IndexBuilder>(compression_, options_.span_size, tar_digests_, tar_lane_);
+  builder_ = std::make_unique<IndexBuilder>(compression_, options_.span_size, tar_digests_);
   return true;
 }
 

@@ -1,7 +1,7 @@
 // One streaming pass over a layer blob: decompress, frame the tar, make checkpoints and spans, hash.
 //
 //   blob ──► input queue ──► stream ──► slab ──► framer (this thread)
-//              │                          ╰────► lane 2: sha256 of the tar and of each span, packing of windows
+//              │                          ╰────► lane 2: sha256 of the tar and of each span
 //              ╰───────────────────────────────► lane 1: sha256 of the blob, and of the tar where both at once
 //                                                is not cheaper (tar_digests.h)
 //

@@ -3,14 +3,13 @@
 // Deflate refers at most 32 KiB back, so only the next 32 KiB of output can reach into the window: the decoder notes
 // which bytes they take.
 //
-// Packed form (docs/TOC-FORMAT.md): raw deflate of: varint size of the window, varint count of runs, per
-// run varint skip and varint length, then the bytes of all runs. Empty = no window needed.
+// Packed form (docs/TOC-FORMAT.md): varint size of the window, varint count of runs, per run varint skip and varint
+// length, then the bytes of all runs. Empty = no window needed. Not compressed: that is done where it travels.
 //
-// Ownership: plain values. Threads: one WindowPacker per thread. Errors: Unpack returns a Status.
+// Ownership: plain values. Threads: any. Errors: Unpack returns a Status.
 #pragma once
 
-#include <zlib.h>
-
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -26,22 +25,8 @@ struct WindowSample {
   std::vector<uint8_t> used;
 };
 
-class WindowPacker {
- public:
-  WindowPacker() = default;
-  ~WindowPacker();
-  WindowPacker(const WindowPacker&) = delete;
-  WindowPacker& operator=(const WindowPacker&) = delete;
-
-  // The packed window; empty where nothing refers to it. Throws std::bad_alloc.
-  std::vector<uint8_t> Pack(const WindowSample& sample);
-
- private:
-  std::vector<uint8_t> Deflate(const std::vector<uint8_t>& plain);
-
-  z_stream deflate_{};
-  bool deflate_ready_ = false;
-};
+// The packed window; empty where nothing refers to it. Throws std::bad_alloc.
+std::vector<uint8_t> PackWindow(const WindowSample& sample);
 
 // Opens a packed window; bytes nobody refers to are zero.
 Status UnpackWindow(const uint8_t* packed, size_t length, std::vector<uint8_t>& window);

@@ -183,9 +183,8 @@ peel::WindowSample SampleOf(const peel::DecoderOptions& options, const Bytes& wi
 }
 
 void CheckPacking(const peel::DecoderOptions& options, const Bytes& window, const Bytes& compressed, size_t most) {
-  static peel::WindowPacker packer;
   peel::DecoderOptions sparse = options;
-  sparse.packed_window = packer.Pack(SampleOf(options, window, compressed));
+  sparse.packed_window = peel::PackWindow(SampleOf(options, window, compressed));
   Bytes opened;
   Check(peel::UnpackWindow(sparse.packed_window.data(), sparse.packed_window.size(), opened).ok(), "a window shut");
   Check(opened.empty() || opened.size() == window.size(), "a window of another size");

@@ -21,8 +21,8 @@ import type { Digest } from '../units.ts';
 export const LAYER_INDEX_TYPE = 'application/vnd.peel.layer-index.v1';
 export const IMAGE_INDEX_TYPE = 'application/vnd.peel.image-index.v1';
 /** With the version of the TOC: another one cannot be read. */
-const TOC_TYPE = `application/vnd.peel.toc.v${TOC_VERSION}+gzip`;
-const WINDOWS_TYPE = `application/vnd.peel.windows.v${TOC_VERSION}`;
+const TOC_TYPE = `application/vnd.peel.toc.v${TOC_VERSION}+br`;
+const WINDOWS_TYPE = `application/vnd.peel.windows.v${TOC_VERSION}+br`;
 
 const EMPTY = Buffer.from('{}');
 
@@ -36,7 +36,7 @@ export interface LayerArtifact {
   /** Of the layer. */
   readonly subject: Descriptor;
   readonly manifest: Content;
-  /** The empty config, the TOC, and the windows where there are any. */
+  /** The empty config, the TOC, and the windows where there are any, both packed. */
   readonly blobs: readonly Content[];
 }
 

@@ -2,16 +2,17 @@
  * What `peel index` does with the indexes of an image: packs them for another machine, takes in what was packed, and
  * holds an index against the layer itself.
  */
-import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { CacheDir } from '../blob/cache-dir.ts';
 import { PeelError } from '../errors.ts';
 import { MAX_STORED_INDEX_BYTES } from '../layer/chunks/unpack-index.ts';
 import { learnAll } from '../layer/learned-sums.ts';
+import { windowsLength } from '../layer/packed-windows.ts';
 import type { Entry, Toc } from '../layer/toc.ts';
 import { type StoredToc, TocStore } from '../layer/toc-store.ts';
-import { packToc, unpackToc, windowsLength } from '../layer/travelling-toc.ts';
+import { packToc, unpackToc } from '../layer/travelling-toc.ts';
 import { UnusableIndex } from '../layer/unusable-index.ts';
+import { verifiedWindows } from '../layer/windows-file.ts';
 import type { Descriptor } from '../reference/descriptor.ts';
 import { DocumentStore } from '../source/document-store.ts';
 import type { BlobSource, ImageSource } from '../source/source.ts';
@@ -22,8 +23,8 @@ import { ownDifferenceOf } from './own-difference.ts';
 /** The artifact of a layer that the pass indexed; undefined for one that is read by another index. */
 export async function packLayer(layer: Descriptor, stored: StoredToc): Promise<LayerArtifact | undefined> {
   if (stored.toc.own !== undefined) return undefined;
-  const windows = await allWindows(stored);
-  return layerArtifact(layer, packToc(stored.toc, windows), windows);
+  const { toc, windows } = await packToc(stored.toc, await allWindows(stored));
+  return layerArtifact(layer, toc, windows);
 }
 
 export interface Imported {
@@ -47,14 +48,11 @@ export async function importIndexes(
       const packed = await source.fetchBlob(toc, MAX_STORED_INDEX_BYTES, signal);
       const { digest, size } = subject;
       const sealed = await unpackToc(packed, { digest, size, diffID: undefined, packedDigest: toc.digest });
-      const bytes =
+      const blob =
         windows === undefined
           ? Buffer.alloc(0)
           : await source.fetchBlob(windows, MAX_STORED_INDEX_BYTES, signal);
-      if (!createHash('sha256').update(bytes).digest().equals(sealed.windowsDigest)) {
-        throw new UnusableIndex(`its windows of ${digest} are not the ones that its TOC names`);
-      }
-      await (await store.save(sealed.toc, bytes)).close();
+      await (await store.save(sealed.toc, await verifiedWindows(sealed, blob))).close();
       layers.push(digest);
     }
     if (layers.length === 0) throw new UnusableIndex('it lists no index of a layer');

@@ -3,7 +3,7 @@
  * decoded while the next bytes are scanned. What comes out was proved: the blob is the one that its digest
  * names, and its tar the one that the diffID names (FAULTS class A).
  *
- * Memory: two pieces of the blob in flight, the entries, and about 2 % of the blob for windows.
+ * Memory: two pieces of the blob in flight, the entries, and about 4 % of the blob for windows.
  */
 import { PeelError } from '../errors.ts';
 import { createLayerScanner, type DigestAlgorithm, type ScanResult } from '../native.ts';

@@ -5,29 +5,24 @@
  */
 import { createHash } from 'node:crypto';
 import type { ByteString, Digest } from '../units.ts';
-import { compressed, uncompressed } from '../units.ts';
+import { compressed, isDigest, uncompressed } from '../units.ts';
 import { ByteReader, StoredFormError } from './byte-reader.ts';
-import { MAX_NAME_BYTES, MAX_PATH } from './clean-path.ts';
+import { MAX_NAME_BYTES } from './clean-path.ts';
+import { decodeEntries, type Xattrs } from './decode-entries.ts';
 import { hasGaps, OWN_INDEX_FORMATS, type OwnIndex, ownIndexKey } from './own-index.ts';
-import type { Checkpoint, Entry, Span, SparsePiece, TocIndex } from './toc.ts';
+import type { Checkpoint, Span, TocIndex } from './toc.ts';
 import {
   COMPRESSIONS,
-  ENTRY_TYPES,
-  HAS_NEGATIVE_TIME,
-  HAS_NSEC,
-  HAS_SAME_TIME,
-  HAS_SPARSE,
-  HAS_XATTRS,
+  type PackedWindows,
   SECTION_COUNT,
   type SealedToc,
   SHA256_BYTES,
   SMALLEST_CHECKPOINT,
-  SMALLEST_ENTRY,
   SMALLEST_SPAN,
   TOC_HEADER_BYTES,
   TOC_MAGIC,
   TOC_VERSION,
-  TYPE_BITS,
+  WINDOW_SUM_BYTES,
 } from './toc-format.ts';
 import { checkEntries, checkIndex } from './toc-invariants.ts';
 
@@ -37,8 +32,7 @@ import { checkEntries, checkIndex } from './toc-invariants.ts';
  */
 export function decodeToc(file: Buffer, maxNameBytes = MAX_NAME_BYTES): SealedToc {
   const { sealed, xattrs, entries } = decodeSections(file);
-  const names = new NameReader(entries, maxNameBytes);
-  const toc = { ...sealed.toc, entries: decodeEntries(entries, names, decodeXattrs(xattrs)) };
+  const toc = { ...sealed.toc, entries: decodeEntries(entries, decodeXattrs(xattrs), maxNameBytes) };
   checkEntries(toc);
   return { ...sealed, toc };
 }
@@ -62,9 +56,9 @@ function decodeSections(file: Buffer): {
   if (!seal.equals(file.subarray(end))) throw new StoredFormError('its seal does not match');
 
   const [identity, spans, xattrs, entries] = sectionsOf(file, end);
-  const { windowsDigest, ...head } = decodeIdentity(identity);
+  const { windowsDigest, packedWindows, ...head } = decodeIdentity(identity);
   const { origin, ...identified } = head;
-  const { checkpoints, windowDigests, spanList, gaps, sums } = decodeSpans(spans, origin);
+  const { checkpoints, windowSums, spanList, gaps, sums } = decodeSpans(spans, origin);
   const toc = {
     ...identified,
     ...(origin === undefined ? {} : { own: ownIndexOf(origin, gaps, sums) }),
@@ -72,7 +66,7 @@ function decodeSections(file: Buffer): {
     spans: spanList,
   };
   checkIndex(toc);
-  return { sealed: { toc, windowsDigest, windowDigests }, xattrs, entries };
+  return { sealed: { toc, windowsDigest, windowSums, packedWindows }, xattrs, entries };
 }
 
 function sectionsOf(file: Buffer, end: number): [ByteReader, ByteReader, ByteReader, ByteReader] {
@@ -98,6 +92,7 @@ function decodeIdentity(reader: ByteReader) {
   const compressedSize = reader.number();
   const uncompressedSize = reader.number();
   const windowsDigest = Buffer.from(reader.raw(SHA256_BYTES));
+  const packedWindows = decodePackedWindows(reader);
   const origin = decodeOrigin(reader, digest, compressedSize);
   const warnings: string[] = [];
   for (let left = reader.count(1); left > 0; left--) warnings.push(reader.bytes().toString('utf8'));
@@ -109,9 +104,18 @@ function decodeIdentity(reader: ByteReader) {
     compressedSize,
     uncompressedSize,
     windowsDigest,
+    packedWindows,
     origin,
     warnings,
   };
+}
+
+function decodePackedWindows(reader: ByteReader): PackedWindows | undefined {
+  const digest = reader.text() as string;
+  const size = reader.number();
+  if (digest === '') return undefined;
+  if (!isDigest(digest)) throw new StoredFormError('broken: digests are digests');
+  return { digest, size };
 }
 
 type Origin = Pick<OwnIndex, 'format' | 'digest' | 'key'>;
@@ -141,16 +145,14 @@ function decodeOrigin(reader: ByteReader, layer: Digest, size: number): Origin |
 
 function decodeSpans(reader: ByteReader, origin: Origin | undefined) {
   const checkpoints: Checkpoint[] = [];
-  const windowDigests: (Buffer | undefined)[] = [];
   let compressedOffset = 0;
   let uncompressedOffset = 0;
+  let windowOffset = 0;
   for (let left = reader.count(SMALLEST_CHECKPOINT); left > 0; left--) {
     compressedOffset += reader.number();
     uncompressedOffset += reader.number();
     const bits = reader.byte();
     const windowLength = reader.number();
-    const windowOffset = reader.number();
-    windowDigests.push(windowLength === 0 ? undefined : Buffer.from(reader.raw(SHA256_BYTES)));
     checkpoints.push({
       compressedOffset: compressed(compressedOffset),
       uncompressedOffset: uncompressed(uncompressedOffset),
@@ -158,7 +160,11 @@ function decodeSpans(reader: ByteReader, origin: Origin | undefined) {
       windowOffset,
       windowLength,
     });
+    windowOffset += windowLength;
   }
+  const windowSums = checkpoints.map(({ windowLength }) =>
+    windowLength === 0 ? undefined : Buffer.from(reader.raw(WINDOW_SUM_BYTES)),
+  );
   const spanList: Span[] = [];
   const gaps: number[] = [];
   const storedSums: Buffer[] = [];
@@ -174,25 +180,23 @@ function decodeSpans(reader: ByteReader, origin: Origin | undefined) {
     checkpoint += reader.number();
     compressedEnd += reader.number();
     if (origin !== undefined && hasGaps(origin.format)) gaps.push(reader.number());
-    const sha256 = sums.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
-    // What a span decompresses to is learned then (learned-sums.ts).
-    const sum = reader.raw(SHA256_BYTES);
-    if (isStored) storedSums.push(Buffer.from(sum));
-    else sha256.set(sum);
     spanList.push({
       start: uncompressed(start),
       end: uncompressed(end),
       checkpoint,
       compressedEnd: compressed(compressedEnd),
-      sha256,
+      sha256: sums.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES),
     });
     start = end;
   }
+  for (const { sha256 } of spanList) {
+    // Of a span as it is stored: what it decompresses to is learned then (learned-sums.ts).
+    if (isStored) storedSums.push(Buffer.from(reader.raw(SHA256_BYTES)));
+    else sha256.set(reader.raw(SHA256_BYTES));
+  }
   reader.end();
-  return { checkpoints, windowDigests, spanList, gaps, sums: storedSums };
+  return { checkpoints, windowSums, spanList, gaps, sums: storedSums };
 }
-
-type Xattrs = ReadonlyMap<ByteString, Buffer>;
 
 function decodeXattrs(reader: ByteReader): Xattrs[] {
   const sets: Xattrs[] = [];
@@ -206,112 +210,4 @@ function decodeXattrs(reader: ByteReader): Xattrs[] {
   }
   reader.end();
   return sets;
-}
-
-function decodeEntries(reader: ByteReader, names: NameReader, xattrSets: readonly Xattrs[]): Entry[] {
-  const entries: Entry[] = [];
-  let mtimeSec = 0;
-  let mtimeNsec = 0;
-  let dataOffset = 0;
-  for (let left = reader.count(SMALLEST_ENTRY); left > 0; left--) {
-    const bits = reader.byte();
-    const type = ENTRY_TYPES[bits & TYPE_BITS];
-    if (type === undefined) throw new StoredFormError('an unknown type of entry');
-    const entryPath = names.path();
-    const mode = reader.number();
-    const uid = reader.number();
-    const gid = reader.number();
-    if ((bits & HAS_SAME_TIME) === 0) {
-      const seconds = reader.number();
-      mtimeSec = (bits & HAS_NEGATIVE_TIME) === 0 ? seconds : -seconds;
-      mtimeNsec = (bits & HAS_NSEC) === 0 ? 0 : reader.uint32();
-    }
-    const xattrs = (bits & HAS_XATTRS) === 0 ? undefined : xattrSets[reader.number()];
-    if (xattrs === undefined && (bits & HAS_XATTRS) !== 0) throw new StoredFormError('unknown xattrs');
-    let size = 0;
-    let target: ByteString | undefined;
-    let rdev: [number, number] | undefined;
-    let sparse: SparsePiece[] | undefined;
-    let entryOffset = 0;
-    if (type === 'file') {
-      size = reader.number();
-      dataOffset += reader.number();
-      entryOffset = dataOffset;
-      if ((bits & HAS_SPARSE) !== 0) sparse = readSparse(reader);
-    } else if (type === 'symlink' || type === 'hardlink') {
-      target = names.target();
-      size = type === 'symlink' ? target.length : 0;
-    } else if (type === 'char' || type === 'block') {
-      rdev = [reader.number(), reader.number()];
-    }
-    entries.push({
-      path: entryPath,
-      type,
-      mode,
-      uid,
-      gid,
-      size,
-      mtimeSec,
-      mtimeNsec,
-      target,
-      rdev,
-      xattrs,
-      dataOffset: uncompressed(entryOffset),
-      sparse,
-    });
-  }
-  reader.end();
-  return entries;
-}
-
-function readSparse(reader: ByteReader): SparsePiece[] {
-  const pieces: SparsePiece[] = [];
-  let end = 0;
-  for (let left = reader.count(2); left > 0; left--) {
-    const offset = end + reader.number();
-    const length = reader.number();
-    pieces.push({ offset, length });
-    end = offset + length;
-  }
-  return pieces;
-}
-
-/**
- * Paths, which are written as what they share with the one before and the rest, and link targets. Ten bytes of a file
- * can so be a path of 4 KiB: they are counted before they become strings.
- */
-class NameReader {
-  readonly #reader: ByteReader;
-  readonly #maxBytes: number;
-  readonly #scratch = Buffer.alloc(MAX_PATH);
-  #length = 0;
-  #bytes = 0;
-
-  constructor(reader: ByteReader, maxBytes: number) {
-    this.#reader = reader;
-    this.#maxBytes = maxBytes;
-  }
-
-  path(): ByteString {
-    const shared = this.#reader.number();
-    const rest = this.#reader.number();
-    if (shared > this.#length || shared + rest > MAX_PATH) throw new StoredFormError('a path out of bounds');
-    this.#scratch.set(this.#reader.raw(rest), shared);
-    this.#length = shared + rest;
-    this.#count(this.#length);
-    return this.#scratch.toString('latin1', 0, this.#length) as ByteString;
-  }
-
-  target(): ByteString {
-    const target = this.#reader.text();
-    this.#count(target.length);
-    return target;
-  }
-
-  #count(length: number): void {
-    this.#bytes += length;
-    if (this.#bytes > this.#maxBytes) {
-      throw new StoredFormError(`paths and link targets of more than ${this.#maxBytes} bytes together`);
-    }
-  }
 }

@@ -1,45 +1,46 @@
-/**
- * TOC → stored bytes. Small by plain means: paths share their beginning with the path before, runs of equal
- * times and repeated xattr sets are written once, numbers take the bytes they need. A Debian layer comes to
- * about 12 bytes an entry beside its names.
- */
+/** TOC → stored bytes: identity, spans and sets of extended attributes; the entries are in `encode-entries.ts`. */
 import { createHash } from 'node:crypto';
 import type { ByteString } from '../units.ts';
 import { ByteWriter } from './byte-writer.ts';
+import { encodeEntries } from './encode-entries.ts';
 import { OWN_INDEX_FORMATS } from './own-index.ts';
-import type { Checkpoint, Entry, Span, Toc, TocIndex } from './toc.ts';
+import type { Checkpoint, Span, Toc, TocIndex } from './toc.ts';
 import {
   COMPRESSIONS,
-  ENTRY_TYPES,
-  HAS_NEGATIVE_TIME,
-  HAS_NSEC,
-  HAS_SAME_TIME,
-  HAS_SPARSE,
-  HAS_XATTRS,
+  type PackedWindows,
   SECTION_COUNT,
   type SealedToc,
   SHA256_BYTES,
   TOC_MAGIC,
   TOC_VERSION,
+  WINDOW_SUM_BYTES,
   WINDOWS_HEADER_BYTES,
   WINDOWS_MAGIC,
 } from './toc-format.ts';
 
-/** Adds the sums that let a reader trust each window by itself. */
-export function sealToc(toc: Toc, windows: Buffer): SealedToc {
+/** Adds the sums that let a reader see damage of each window by itself. */
+export function sealToc(toc: Toc, windows: Buffer, packedWindows?: PackedWindows): SealedToc {
   return {
     toc,
     windowsDigest: sha256(windows),
-    windowDigests: toc.checkpoints.map(({ windowOffset, windowLength }) =>
-      windowLength === 0 ? undefined : sha256(windows.subarray(windowOffset, windowOffset + windowLength)),
+    windowSums: toc.checkpoints.map(({ windowOffset, windowLength }) =>
+      windowLength === 0
+        ? undefined
+        : windowSumOf(windows.subarray(windowOffset, windowOffset + windowLength)),
     ),
+    packedWindows,
   };
+}
+
+/** What is kept of a packed window's sha256. */
+export function windowSumOf(window: Buffer): Buffer {
+  return sha256(window).subarray(0, WINDOW_SUM_BYTES);
 }
 
 /** The bytes of the `toc` file. @throws RangeError for a TOC that breaks the invariants of `toc.ts`. */
 export function encodeToc(sealed: SealedToc): Buffer {
   const xattrs = new XattrTable();
-  const entries = encodeEntries(sealed.toc.entries, xattrs);
+  const entries = encodeEntries(sealed.toc.entries, (set) => xattrs.indexOf(set));
   const sections = [encodeIdentity(sealed), encodeSpans(sealed), xattrs.encode(), entries];
   const file = new ByteWriter();
   file.raw(Buffer.from(TOC_MAGIC, 'latin1'));
@@ -64,7 +65,7 @@ function sha256(bytes: Uint8Array): Buffer {
   return createHash('sha256').update(bytes).digest();
 }
 
-function encodeIdentity({ toc, windowsDigest }: SealedToc): Buffer {
+function encodeIdentity({ toc, windowsDigest, packedWindows }: SealedToc): Buffer {
   const writer = new ByteWriter();
   writer.text(toc.digest as string as ByteString);
   writer.text((toc.diffID ?? '') as ByteString);
@@ -72,6 +73,8 @@ function encodeIdentity({ toc, windowsDigest }: SealedToc): Buffer {
   writer.number(toc.compressedSize);
   writer.number(toc.uncompressedSize);
   writer.raw(windowsDigest);
+  writer.text((packedWindows?.digest ?? '') as string as ByteString);
+  writer.number(packedWindows?.size ?? 0);
   writer.byte(toc.own === undefined ? 0 : 1 + OWN_INDEX_FORMATS.indexOf(toc.own.format));
   if (toc.own !== undefined) writer.text(toc.own.digest as string as ByteString);
   writer.number(toc.warnings.length);
@@ -79,96 +82,33 @@ function encodeIdentity({ toc, windowsDigest }: SealedToc): Buffer {
   return writer.written();
 }
 
-function encodeSpans({ toc, windowDigests }: SealedToc): Buffer {
+function encodeSpans({ toc, windowSums }: SealedToc): Buffer {
   const writer = new ByteWriter();
   writer.number(toc.checkpoints.length);
   let previous: Checkpoint | undefined;
+  let windowsEnd = 0;
   for (const [index, checkpoint] of toc.checkpoints.entries()) {
     writer.number(checkpoint.compressedOffset - (previous?.compressedOffset ?? 0));
     writer.number(checkpoint.uncompressedOffset - (previous?.uncompressedOffset ?? 0));
     writer.byte(checkpoint.bits);
     writer.number(checkpoint.windowLength);
-    writer.number(checkpoint.windowOffset);
-    const digest = windowDigests[index];
-    if (digest !== undefined) writer.raw(digest);
+    if (checkpoint.windowOffset !== windowsEnd)
+      throw new RangeError(`window ${index} is not behind the one before`);
+    windowsEnd += checkpoint.windowLength;
     previous = checkpoint;
   }
+  for (const sum of windowSums) if (sum !== undefined) writer.raw(sum);
   writer.number(toc.spans.length);
   let before: Span | undefined;
   for (const [index, span] of toc.spans.entries()) {
     writer.number(span.end - span.start);
     writer.number(span.checkpoint - (before?.checkpoint ?? 0));
     writer.number(span.compressedEnd - (before?.compressedEnd ?? 0));
-    const stored = toc.own?.stored?.digests[index];
     if (toc.own?.gaps !== undefined) writer.number(toc.own.gaps[index] ?? 0);
-    writer.raw(stored ?? span.sha256);
     before = span;
   }
+  for (const sum of toc.own?.stored?.digests ?? toc.spans.map((span) => span.sha256)) writer.raw(sum);
   return writer.written();
-}
-
-function encodeEntries(entries: readonly Entry[], xattrs: XattrTable): Buffer {
-  const writer = new ByteWriter();
-  writer.number(entries.length);
-  let previous: Entry | undefined;
-  let dataOffset = 0;
-  for (const entry of entries) {
-    const hasSameTime =
-      previous !== undefined &&
-      entry.mtimeSec === previous.mtimeSec &&
-      entry.mtimeNsec === previous.mtimeNsec;
-    writer.byte(
-      ENTRY_TYPES.indexOf(entry.type) |
-        (hasSameTime ? HAS_SAME_TIME : timeBits(entry)) |
-        (entry.xattrs === undefined ? 0 : HAS_XATTRS) |
-        (entry.sparse === undefined ? 0 : HAS_SPARSE),
-    );
-    writePath(writer, entry.path, previous?.path ?? '');
-    writer.number(entry.mode);
-    writer.number(entry.uid);
-    writer.number(entry.gid);
-    if (!hasSameTime) {
-      writer.number(Math.abs(entry.mtimeSec));
-      if (entry.mtimeNsec !== 0) writer.uint32(entry.mtimeNsec);
-    }
-    if (entry.xattrs !== undefined) writer.number(xattrs.indexOf(entry.xattrs));
-    if (entry.type === 'file') {
-      writer.number(entry.size);
-      writer.number(entry.dataOffset - dataOffset);
-      dataOffset = entry.dataOffset;
-      if (entry.sparse !== undefined) writeSparse(writer, entry.sparse);
-    } else if (entry.type === 'symlink' || entry.type === 'hardlink') {
-      writer.text(entry.target ?? ('' as ByteString));
-    } else if (entry.type === 'char' || entry.type === 'block') {
-      for (const number of entry.rdev ?? [0, 0]) writer.number(number);
-    }
-    previous = entry;
-  }
-  return writer.written();
-}
-
-function timeBits(entry: Entry): number {
-  return (entry.mtimeSec < 0 ? HAS_NEGATIVE_TIME : 0) | (entry.mtimeNsec === 0 ? 0 : HAS_NSEC);
-}
-
-/** How many bytes it shares with the path before, then the rest. */
-function writePath(writer: ByteWriter, path: string, before: string): void {
-  const limit = Math.min(path.length, before.length);
-  let shared = 0;
-  while (shared < limit && path.charCodeAt(shared) === before.charCodeAt(shared)) shared++;
-  writer.number(shared);
-  writer.number(path.length - shared);
-  writer.rawText(path, shared);
-}
-
-function writeSparse(writer: ByteWriter, pieces: NonNullable<Entry['sparse']>): void {
-  writer.number(pieces.length);
-  let end = 0;
-  for (const { offset, length } of pieces) {
-    writer.number(offset - end);
-    writer.number(length);
-    end = offset + length;
-  }
 }
 
 /** Sets of extended attributes, each stored once. */

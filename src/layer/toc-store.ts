@@ -7,7 +7,6 @@
  * Whatever is damaged, of another version or not ours counts as absent, and the layer is indexed again. A cache
  * that cannot be written costs the next process an indexing pass, never this one its image (P12).
  */
-import { createHash } from 'node:crypto';
 import { type FileHandle, lstat, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { isPeelError, PeelError, systemCodeOf } from '../errors.ts';
@@ -17,7 +16,7 @@ import { prepareFolder, replaceFile, syncFolder } from '../storage/replace-file.
 import type { Digest } from '../units.ts';
 import { StoredFormError } from './byte-reader.ts';
 import { decodeToc, decodeTocIndex } from './decode-toc.ts';
-import { encodeToc, encodeWindowsHeader, sealToc } from './encode-toc.ts';
+import { encodeToc, encodeWindowsHeader, sealToc, windowSumOf } from './encode-toc.ts';
 import { LearnedSums } from './learned-sums.ts';
 import { cacheKeyOf, learnsSums } from './own-index.ts';
 import type { Toc, TocIndex } from './toc.ts';
@@ -186,7 +185,7 @@ async function isThere(file: string): Promise<boolean> {
 
 class TocOnDisk<Part extends TocIndex> implements StoredToc<Part> {
   readonly toc: Part;
-  readonly #digests: SealedToc['windowDigests'];
+  readonly #windowSums: SealedToc['windowSums'];
   readonly #windows: WindowsFile;
   readonly #folder: string;
   readonly #sums: LearnedSums | undefined;
@@ -194,7 +193,7 @@ class TocOnDisk<Part extends TocIndex> implements StoredToc<Part> {
 
   constructor(sealed: SealedToc<Part>, windows: WindowsFile, folder: string, sums: LearnedSums | undefined) {
     this.toc = sealed.toc;
-    this.#digests = sealed.windowDigests;
+    this.#windowSums = sealed.windowSums;
     this.#windows = windows;
     this.#folder = folder;
     this.#sums = sums;
@@ -216,7 +215,7 @@ class TocOnDisk<Part extends TocIndex> implements StoredToc<Part> {
     let problem: string;
     try {
       const window = await this.#windows.read(windowOffset, windowLength);
-      if (isWhole(window, this.#digests[checkpoint])) return window;
+      if (isWhole(window, this.#windowSums[checkpoint])) return window;
       problem = window.length < windowLength ? 'is cut short' : 'does not have its digest';
     } catch (error) {
       // What came of fetching them says nothing about the cache.
@@ -276,8 +275,8 @@ function checkpointOf(toc: TocIndex, index: number) {
   return checkpoint;
 }
 
-function isWhole(window: Buffer, digest: Buffer | undefined): boolean {
-  return digest !== undefined && createHash('sha256').update(window).digest().equals(digest);
+function isWhole(window: Buffer, sum: Buffer | undefined): boolean {
+  return sum !== undefined && windowSumOf(window).equals(sum);
 }
 
 function reasonOf(error: unknown): string {

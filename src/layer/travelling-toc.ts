@@ -1,18 +1,19 @@
 /**
  * A TOC of the pass as it travels to another machine (docs/INDEX-ARTIFACT.md): the `toc` file of docs/TOC-FORMAT.md
- * under gzip, with the windows apart, as they are. Whoever receives it knows its digest and trusts nothing else: it
+ * under brotli, with the windows apart (`packed-windows.ts`). Whoever receives it knows its digest and trusts nothing else: it
  * must be well-formed, of the very layer, and within the caps of FAULTS section 7.
  */
 import { createHash } from 'node:crypto';
-import { gzipSync } from 'node:zlib';
 import type { ByteString, Digest } from '../units.ts';
+import { packBrotli, unpackBrotli } from './brotli.ts';
 import { StoredFormError } from './byte-reader.ts';
 import { MAX_CHUNK_BYTES } from './chunks/place-chunks.ts';
-import { MAX_STORED_INDEX_BYTES, unpackIndex } from './chunks/unpack-index.ts';
+import { MAX_INDEX_BYTES } from './chunks/unpack-index.ts';
 import { cleanPath, lengthProblem } from './clean-path.ts';
 import { decodeToc } from './decode-toc.ts';
 import { encodeToc, sealToc } from './encode-toc.ts';
 import { ownIndexKey } from './own-index.ts';
+import { packWindows, windowsLength } from './packed-windows.ts';
 import type { Entry, Toc } from './toc.ts';
 import type { SealedToc } from './toc-format.ts';
 import { UnusableIndex } from './unusable-index.ts';
@@ -26,19 +27,31 @@ export interface TravellingLayer {
   readonly packedDigest: Digest;
 }
 
-/** The same bytes for the same layer, whoever packs them. @throws RangeError for a TOC that the pass did not make. */
-export function packToc(toc: Toc, windows: Buffer): Buffer {
+/** As they travel. */
+export interface PackedToc {
+  readonly toc: Buffer;
+  /** Empty where there are none. */
+  readonly windows: Buffer;
+}
+
+/**
+ * The same bytes for the same layer, whoever packs them. `windows` as they lie in their file.
+ * @throws RangeError for a TOC that the pass did not make.
+ */
+export async function packToc(toc: Toc, windows: Buffer): Promise<PackedToc> {
   if (toc.own !== undefined) throw new RangeError(`the TOC of ${toc.digest} was made from another index`);
-  return gzipSync(encodeToc(sealToc(toc, windows)), { level: 9 });
+  const packed = await packWindows(toc, windows);
+  const named = packed.length === 0 ? undefined : { digest: digestOf(packed), size: packed.length };
+  return { toc: await packBrotli(encodeToc(sealToc(toc, windows, named)), 11), windows: packed };
 }
 
 /** @throws UnusableIndex where `packed` is not what its digest names, or cannot be true of the layer. */
 export async function unpackToc(packed: Buffer, layer: TravellingLayer): Promise<SealedToc> {
-  const found = `sha256:${createHash('sha256').update(packed).digest('hex')}`;
+  const found = digestOf(packed);
   if (found !== layer.packedDigest) {
     throw new UnusableIndex(`it has the digest ${found}, want ${layer.packedDigest}`);
   }
-  const sealed = decode(await unpackIndex(packed, 'gzip'));
+  const sealed = decode(await unpackBrotli(packed, MAX_INDEX_BYTES));
   const { toc } = sealed;
   check(toc.own === undefined, 'it was made from another index');
   check(toc.digest === layer.digest, `it is of the layer ${toc.digest}`);
@@ -58,13 +71,8 @@ export async function unpackToc(packed: Buffer, layer: TravellingLayer): Promise
   return { ...sealed, toc: { ...toc, diffID: undefined, own } };
 }
 
-/** How long the windows of a TOC are together. */
-export function windowsLength(toc: Pick<Toc, 'checkpoints'>): number {
-  return toc.checkpoints.reduce(
-    (end, { windowOffset, windowLength }) =>
-      Math.max(end, windowLength === 0 ? 0 : windowOffset + windowLength),
-    0,
-  );
+function digestOf(bytes: Buffer): Digest {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
 }
 
 function decode(bytes: Buffer): SealedToc {
@@ -82,10 +90,7 @@ function check(holds: boolean, problem: string): void {
 
 function checkSizes(toc: Toc): void {
   const windows = windowsLength(toc);
-  check(
-    windows <= MAX_STORED_INDEX_BYTES,
-    `windows of ${windows} bytes, at most ${MAX_STORED_INDEX_BYTES} are read`,
-  );
+  check(windows <= MAX_INDEX_BYTES, `windows of ${windows} bytes, at most ${MAX_INDEX_BYTES} are read`);
   for (const { start, end } of toc.spans) {
     check(
       end - start <= MAX_CHUNK_BYTES,

@@ -10,14 +10,34 @@ import { readAt } from '../storage/own-file.ts';
 import { replaceFile } from '../storage/replace-file.ts';
 import type { Digest } from '../units.ts';
 import { encodeWindowsHeader } from './encode-toc.ts';
+import { unpackWindows } from './packed-windows.ts';
 import type { TocIndex } from './toc.ts';
 import { type SealedToc, WINDOWS_HEADER_BYTES } from './toc-format.ts';
-import { windowsLength } from './travelling-toc.ts';
+import { UnusableIndex } from './unusable-index.ts';
 
 export const WINDOWS_FILE = 'windows';
 
 /** Brings a blob that holds packed windows, not verified. */
 export type FetchWindows = (digest: Digest, size: number) => Promise<Buffer>;
+
+/**
+ * The windows of a TOC that travelled, out of the blob that it names.
+ * @throws UnusableIndex where `packed` is not that blob, or it does not hold the windows that the TOC was made with.
+ */
+export async function verifiedWindows(sealed: SealedToc<TocIndex>, packed: Buffer): Promise<Buffer> {
+  const want = sealed.packedWindows?.digest;
+  const found = `sha256:${sha256(packed).toString('hex')}`;
+  if (want !== undefined && found !== want) throw new UnusableIndex(`got ${found}, want ${want}`);
+  const windows = await unpackWindows(sealed.toc, packed);
+  if (!sha256(windows).equals(sealed.windowsDigest)) {
+    throw new UnusableIndex('unpacked, they have another digest than the TOC says');
+  }
+  return windows;
+}
+
+function sha256(bytes: Buffer): Buffer {
+  return createHash('sha256').update(bytes).digest();
+}
 
 export class WindowsFile {
   readonly #folder: string;
@@ -61,19 +81,18 @@ export class WindowsFile {
   }
 
   async #bring(): Promise<void> {
-    const { toc, windowsDigest } = this.#sealed;
-    const digest = `sha256:${windowsDigest.toString('hex')}` as Digest;
-    const size = windowsLength(toc);
-    if (this.#fetch === undefined) throw new Error('they are not at hand');
-    const windows = await this.#fetch(digest, size);
-    const found = createHash('sha256').update(windows).digest();
-    if (!found.equals(windowsDigest)) {
+    const { toc, packedWindows } = this.#sealed;
+    if (this.#fetch === undefined || packedWindows === undefined) throw new Error('they are not at hand');
+    const { digest, size } = packedWindows;
+    const packed = await this.#fetch(digest, size);
+    const windows = await verifiedWindows(this.#sealed, packed).catch((error: unknown) => {
+      if (!(error instanceof UnusableIndex)) throw error;
       throw new PeelError(
         'ERR_DIGEST_MISMATCH',
-        `layer ${toc.digest}: the windows of its index are not the ones that the index names: got sha256:${found.toString('hex')}, want ${digest}`,
-        { facts: { layer: toc.digest, digest } },
+        `layer ${toc.digest}: the windows of its index are not the ones that the index names: ${error.message}`,
+        { facts: { layer: toc.digest, digest }, cause: error },
       );
-    }
+    });
     try {
       this.#file = await replaceFile(this.#folder, WINDOWS_FILE, [
         encodeWindowsHeader(this.#sealed),

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { gunzipSync, gzipSync } from 'node:zlib';
+import { brotliCompressSync, brotliDecompressSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { decodeToc } from '../../src/layer/decode-toc.ts';
 import { encodeToc } from '../../src/layer/encode-toc.ts';
@@ -104,7 +104,7 @@ function forged({ blobs, pin }: Exported, change: (sealed: SealedToc) => SealedT
   };
   const packed = blobs.find((bytes) => sha256Digest(bytes) === artifact.layers[0]?.digest);
   if (packed === undefined) throw new Error('no TOC');
-  const toc = gzipSync(encodeToc(change(decodeToc(gunzipSync(packed)))));
+  const toc = brotliCompressSync(encodeToc(change(decodeToc(brotliDecompressSync(packed)))));
   Object.assign(artifact.layers[0] ?? {}, { digest: sha256Digest(toc), size: toc.length });
   const manifest = Buffer.from(JSON.stringify(artifact));
   const descriptor = { ...named, digest: sha256Digest(manifest), size: manifest.length };
@@ -233,9 +233,8 @@ describe('a forged index', () => {
   test('whose windows are others than the TOC names shows nothing (X2)', async () => {
     const made = forged(await exported(), (sealed) => ({ ...sealed, windowsDigest: Buffer.alloc(32, 7) }));
     serve(made);
-    const windows = made.blobs[0] ?? Buffer.alloc(0);
-    server.addBlob('app', windows);
     const run = await peel(user, 'cat', '--index-digest', made.pin, image, '/etc/last');
-    expect([run.status === 0, run.text]).toEqual([false, '']);
+    expect([run.status, run.text]).toEqual([6, '']);
+    expect(run.stderr).toMatch(/the windows of its index are not the ones that the index names/);
   });
 });

@@ -1,13 +1,15 @@
 /** B4: a TOC that came from elsewhere is that of the layer, well-formed and within bounds, or refused. */
 import { createHash } from 'node:crypto';
-import { gunzipSync, gzipSync } from 'node:zlib';
+import { brotliCompressSync, brotliDecompressSync, constants, gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { BuiltToc } from '../../src/layer/build-toc.ts';
 import { encodeToc, sealToc } from '../../src/layer/encode-toc.ts';
 import { ownIndexKey } from '../../src/layer/own-index.ts';
 import type { Toc } from '../../src/layer/toc.ts';
+import type { SealedToc } from '../../src/layer/toc-format.ts';
 import { packToc, type TravellingLayer, unpackToc } from '../../src/layer/travelling-toc.ts';
 import { UnusableIndex } from '../../src/layer/unusable-index.ts';
+import { verifiedWindows } from '../../src/layer/windows-file.ts';
 import { digestOf } from '../../src/reference/digest.ts';
 import type { ByteString } from '../../src/units.ts';
 import { madeBytes } from '../blob/made-toc.ts';
@@ -17,6 +19,7 @@ import { writeTar } from '../support/tar-bytes.ts';
 
 let built: BuiltToc;
 let packed: Buffer;
+let packedWindows: Buffer;
 beforeAll(async () => {
   const content = Buffer.from(madeBytes(700_000, 3).toString('hex'));
   const tar = writeTar([
@@ -26,7 +29,7 @@ beforeAll(async () => {
     member('etc/big', { content }),
   ]);
   built = await tocOfBlob(gzipSync(Buffer.from(tar.bytes)));
-  packed = packToc(built.toc, built.windows);
+  ({ toc: packed, windows: packedWindows } = await packToc(built.toc, built.windows));
 });
 
 function layerOf(bytes: Buffer, change: Partial<TravellingLayer> = {}): TravellingLayer {
@@ -37,7 +40,12 @@ function layerOf(bytes: Buffer, change: Partial<TravellingLayer> = {}): Travelli
 /** The plain bytes sealed and packed as if whoever forged them had made them so. */
 function repacked(plain: Buffer): Buffer {
   const body = plain.subarray(0, plain.length - 32);
-  return gzipSync(Buffer.concat([body, createHash('sha256').update(body).digest()]));
+  return brotli(Buffer.concat([body, createHash('sha256').update(body).digest()]));
+}
+
+/** Not as small as it can be: forgeries are many. */
+function brotli(bytes: Buffer): Buffer {
+  return brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 1 } });
 }
 
 async function refusal(bytes: Buffer, change: Partial<TravellingLayer> = {}): Promise<string> {
@@ -60,8 +68,8 @@ describe('B4: a TOC that travelled', () => {
     expect(key).not.toBe(digest);
   });
 
-  test('is packed to the same bytes each time', () => {
-    expect(packToc(built.toc, built.windows)).toEqual(packed);
+  test('is packed to the same bytes each time', async () => {
+    expect(await packToc(built.toc, built.windows)).toEqual({ toc: packed, windows: packedWindows });
   });
 
   test('of another layer, size, diffID or digest is refused', async () => {
@@ -73,13 +81,13 @@ describe('B4: a TOC that travelled', () => {
   });
 
   test('of another version, and one that is cut short or decompresses to too much, is refused', async () => {
-    const plain = gunzipSync(packed);
+    const plain = brotliDecompressSync(packed);
     plain.writeUInt32LE(1, 8);
     expect(await refusal(repacked(plain))).toMatch(/version 1, want/);
-    const whole = gunzipSync(packed);
+    const whole = brotliDecompressSync(packed);
     for (let length = 0; length < whole.length; length += 64)
       await refusal(repacked(whole.subarray(0, length)));
-    expect(await refusal(gzipSync(Buffer.alloc(257 * 1024 * 1024)))).toMatch(/more than/);
+    expect(await refusal(brotli(Buffer.alloc(257 * 1024 * 1024)))).toMatch(/more than/);
   });
 
   test.each<[string, (toc: Toc) => Toc, RegExp]>([
@@ -87,13 +95,13 @@ describe('B4: a TOC that travelled', () => {
     ['a path with a NUL', (toc) => withPath(toc, 'a\0b'), /not clean/],
     ['a name that is too long', (toc) => withPath(toc, 'a'.repeat(300)), /too long/],
     ['a span of 9 MiB', bigSpan, /a span of/],
-    ['windows of 65 MiB', bigWindow, /windows of/],
+    ['windows of 257 MiB', bigWindow, /windows of/],
   ])('with %s is refused', async (_, change, why) => {
-    expect(await refusal(gzipSync(encodeToc(sealToc(change(built.toc), built.windows))))).toMatch(why);
+    expect(await refusal(brotli(encodeToc(sealToc(change(built.toc), built.windows))))).toMatch(why);
   });
 
   test('with any byte flipped is refused, or is a TOC of the layer that breaks no invariant', async () => {
-    const plain = gunzipSync(packed);
+    const plain = brotliDecompressSync(packed);
     let accepted = 0;
     for (let at = 0; at < plain.length - 32; at += 1) {
       const forged = Buffer.from(plain);
@@ -112,6 +120,39 @@ describe('B4: a TOC that travelled', () => {
       }
     }
     expect(accepted).toBeGreaterThan(0);
+  });
+});
+
+describe('B4: windows that travelled', () => {
+  const refusalOf = async (sealed: SealedToc, bytes: Buffer): Promise<string> => {
+    const error: unknown = await verifiedWindows(sealed, bytes).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(UnusableIndex);
+    return (error as UnusableIndex).message;
+  };
+
+  test('are those that were packed, and are named by the TOC', async () => {
+    const sealed = await unpackToc(packed, layerOf(packed));
+    expect(sealed.packedWindows).toEqual({ digest: digestOf(packedWindows), size: packedWindows.length });
+    expect((await verifiedWindows(sealed, packedWindows)).equals(built.windows)).toBe(true);
+  });
+
+  test('of another blob, cut short, too long, or changed in any byte are refused', async () => {
+    const sealed = await unpackToc(packed, layerOf(packed));
+    expect(await refusalOf(sealed, Buffer.from('another'))).toMatch(/got sha256:.*, want/);
+    // As if whoever made the TOC had named these.
+    const unnamed: SealedToc = { ...sealed, packedWindows: undefined };
+    const plain = brotliDecompressSync(packedWindows);
+    for (let length = 0; length < plain.length; length += 97) {
+      await refusalOf(unnamed, brotli(plain.subarray(0, length)));
+    }
+    expect(await refusalOf(unnamed, brotli(Buffer.concat([plain, Buffer.alloc(1)])))).toMatch(/of this form/);
+    expect(await refusalOf(unnamed, brotli(Buffer.concat([plain, Buffer.alloc(64)])))).toMatch(/more than/);
+    expect(await refusalOf(unnamed, plain)).toMatch(/does not decompress/);
+    for (let at = 0; at < plain.length; at += 7) {
+      const forged = Buffer.from(plain);
+      forged[at] = (forged[at] ?? 0) ^ 0xff;
+      await refusalOf(unnamed, brotli(forged));
+    }
   });
 });
 
@@ -135,9 +176,15 @@ function bigSpan(toc: Toc): Toc {
 }
 
 function bigWindow(toc: Toc): Toc {
-  const windowLength = 65 * 1024 * 1024;
+  const windowLength = 257 * 1024 * 1024;
   return {
     ...toc,
-    checkpoints: toc.checkpoints.map((each, at) => (at === 1 ? { ...each, windowLength } : each)),
+    checkpoints: toc.checkpoints.map((each, at) =>
+      at === 1
+        ? { ...each, windowLength }
+        : at < 1
+          ? each
+          : { ...each, windowOffset: windowLength, windowLength: 0 },
+    ),
   };
 }

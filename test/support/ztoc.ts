@@ -67,7 +67,7 @@ interface Point {
   readonly bits: number;
 }
 
-function pointsOf(toc: Toc, { every = 4, headerBytes = 10 }: ZtocOptions): Point[] {
+function pointsOf(toc: Toc, { every = 3, headerBytes = 10 }: ZtocOptions): Point[] {
   const points: Point[] = [{ in: headerBytes, out: 0, bits: 0 }];
   toc.checkpoints.forEach(({ compressedOffset, uncompressedOffset, bits }, index) => {
     if (index === 0 || index % every !== 0) return;

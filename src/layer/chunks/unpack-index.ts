@@ -7,7 +7,7 @@ import { type Compression, createSpanDecoder, type SpanDecoder } from '../../nat
 import { UnusableIndex } from '../unusable-index.ts';
 
 export const MAX_STORED_INDEX_BYTES = 64 * 1024 * 1024;
-const MAX_INDEX_BYTES = 256 * 1024 * 1024;
+export const MAX_INDEX_BYTES = 256 * 1024 * 1024;
 const PIECE_BYTES = 8 * 1024 * 1024;
 
 /** @throws UnusableIndex where the bytes do not decompress, or to too many. */

@@ -7,7 +7,6 @@
  * first version left out the first of them and took it to be at 10 (`first-span.ts`). A layer that is not compressed has
  * a size of spans alone.
  */
-import { deflateRawSync } from 'node:zlib';
 import { compressed, uncompressed } from '../../units.ts';
 import { MAX_CHUNK_BYTES } from '../chunks/place-chunks.ts';
 import type { Checkpoint, Span } from '../toc.ts';
@@ -149,5 +148,5 @@ function spanOf(checkpoint: number, start: number, end: number, compressedEnd: n
 /** In the form of native/window.h: its size, one run, none skipped, all of it. */
 function packed(window: Buffer): Buffer {
   const length = Buffer.from([0x80, 0x80, 0x02]);
-  return deflateRawSync(Buffer.concat([length, Buffer.from([1, 0]), length, window]), { level: 6 });
+  return Buffer.concat([length, Buffer.from([1, 0]), length, window]);
 }
