@@ -71,6 +71,24 @@ export async function largeFileImage(scratch) {
   return imageOf(layout, 'large');
 }
 
+/**
+ * @param {import('./scratch.mjs').Scratch} scratch
+ * @returns {Promise<Image>} one layer of 1 GiB that is not compressed: 64 files of 16 MiB
+ */
+export async function plainLayerImage(scratch) {
+  const layout = path.join(HOME, 'plain-layer-v1');
+  mkdirSync(HOME, { recursive: true });
+  const piece = 2 ** 20;
+  const members = Array.from({ length: 64 }, (_, at) => ({
+    path: `file-${at}`,
+    type: 'file',
+    size: 16 * piece,
+    content: () => Array.from({ length: 16 }, () => Buffer.alloc(piece, at)),
+  }));
+  await writeLayout(scratch, layout, 'plain', [() => tarOf(members)], undefined);
+  return imageOf(layout, 'plain');
+}
+
 /** Pieces of 1 MiB, each of its own bytes: 32 different KiB of hexadecimal digits over and over. */
 function* hexadecimal() {
   const pieceBytes = 2 ** 20;

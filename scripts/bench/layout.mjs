@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 
@@ -66,7 +66,7 @@ export function* tarOf(members) {
  * @param {string} layout
  * @param {string} tag
  * @param {readonly (() => Iterable<Buffer> | AsyncIterable<Buffer>)[]} layers tar bytes, lowest first
- * @param {number} level of gzip
+ * @param {number | undefined} level of gzip; undefined: none
  */
 export async function writeLayout(scratch, layout, tag, layers, level) {
   if (existsSync(path.join(layout, 'index.json'))) return;
@@ -127,7 +127,7 @@ async function writeLayer(blobs, bytes, level) {
         yield chunk;
       }
     },
-    createGzip({ level, chunkSize: 1 << 18 }),
+    level === undefined ? new PassThrough() : createGzip({ level, chunkSize: 1 << 18 }),
     async function* (chunks) {
       for await (const chunk of chunks) {
         packed.update(chunk);
@@ -141,6 +141,10 @@ async function writeLayer(blobs, bytes, level) {
   renameSync(file, path.join(blobs, digest));
   return {
     diffID: `sha256:${unpacked.digest('hex')}`,
-    descriptor: { mediaType: `${MEDIA}.layer.v1.tar+gzip`, digest: `sha256:${digest}`, size },
+    descriptor: {
+      mediaType: `${MEDIA}.layer.v1.tar${level === undefined ? '' : '+gzip'}`,
+      digest: `sha256:${digest}`,
+      size,
+    },
   };
 }

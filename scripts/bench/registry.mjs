@@ -18,7 +18,8 @@ export async function registryWith(scratch, ...images) {
   );
   const address = (await run(scratch, ['bash', SCRIPT, 'start', folder])).trim();
   for (const { layout, tag } of images) {
-    const copy = ['skopeo', 'copy', '-q', '--dest-tls-verify=false'];
+    // A layer that is not compressed stays so.
+    const copy = ['skopeo', 'copy', '-q', '--preserve-digests', '--dest-tls-verify=false'];
     await run(scratch, [...copy, `oci:${layout}:${tag}`, `docker://${address}/${tag}:latest`], {
       quiet: true,
     });

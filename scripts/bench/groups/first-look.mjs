@@ -9,6 +9,7 @@ import { Peel } from '../peel.mjs';
 import { registryWith } from '../registry.mjs';
 import { absence, estargzImage, STARGZ, Stargz } from '../stargz.mjs';
 import { interleaved, median, medianRatio } from '../statistics.mjs';
+import { measurePlainLayer } from './plain-layer.mjs';
 
 /** A home in a well-connected country, to a registry in the same part of the world. */
 const LINE = { roundTripMs: 20, megabits: 100 };
@@ -49,6 +50,7 @@ export async function measureFirstLook({ scratch, runs, base, stargzMissing }) {
   const far = await measureThrough(scratch, Math.min(runs, SLOW_RUNS), line, images);
   await closeLine();
   await registry.close();
+  const plain = await measurePlainLayer(scratch, Math.min(runs, SLOW_RUNS), LINE);
 
   const rowsOf = ({ figures }, withBytes) =>
     figures.map(({ name, seconds, ratio, bytes }) => [
@@ -91,6 +93,7 @@ export async function measureFirstLook({ scratch, runs, base, stargzMissing }) {
           `${LINE.roundTripMs} ms, ${LINE.megabits} Mbit/s, seconds to the first output: shorter is better`,
         ),
       },
+      plain,
     ],
     bars: [],
     notes: [
