@@ -30,12 +30,13 @@ const APART = ['--mount', '--propagation', 'private'];
 function whyNoOverlay(): string | undefined {
   if (process.getuid?.() !== 0) return 'not root';
   try {
-    const script =
-      'cd "$(mktemp -d)" && mkdir a b m && mount -t overlay -o ro,lowerdir=a:b overlay m; s=$?; umount m; rmdir a b m; rmdir "$PWD"; exit $s';
+    // Its marks on disk, too: on an overlay nobody can make them.
+    const script = `cd "$(mktemp -d)" && mkdir a b m && mknod a/w c 0 0 && setfattr -n trusted.overlay.opaque -v y b &&
+      mount -t overlay -o ro,lowerdir=a:b overlay m; s=$?; umount m; rm -f a/w; rmdir a b m "$PWD"; exit $s`;
     execFileSync('unshare', [...APART, 'sh', '-c', script], { stdio: 'ignore', timeout: START_MS });
     return undefined;
   } catch {
-    return 'no overlayfs';
+    return 'no overlayfs, or no place for its marks';
   }
 }
 
