@@ -2,6 +2,9 @@
 import { access, constants, statfs } from 'node:fs/promises';
 import os from 'node:os';
 import { openCacheDir } from '../blob/cache-dir.ts';
+import { cgroupLayout } from '../container/host-cgroups.ts';
+import { findRuntime } from '../container/runtime.ts';
+import { namespaceWords } from '../container/user-namespace.ts';
 import { isPeelError } from '../errors.ts';
 import { isDead } from '../fuse/dead-mounts.ts';
 import { checkFuseNative } from '../fuse/fuse-native-transport.ts';
@@ -77,6 +80,7 @@ export async function checkHost(context: Pick<Context, 'env' | 'settings'>): Pro
     }),
     await check('runtime', () => openRuntimeDir(context.env)),
     await check('cache', () => checkCache(context.settings.cacheDir)),
+    await check('containers', () => describeContainers(context.env)),
     await check('mounts', () => countMounts()),
   ];
 }
@@ -98,6 +102,18 @@ async function checkCache(folder: string): Promise<Finding> {
   } catch (error) {
     if (isPeelError(error) && error.facts['reason'] === 'unsafe') throw error;
     return { warn: `${messageOf(error)}; every run fetches anew` };
+  }
+}
+
+/** Whether `peel run` works here, and as whom. */
+async function describeContainers(env: NodeJS.ProcessEnv): Promise<Finding> {
+  try {
+    const runtime = findRuntime(undefined, await openRuntimeDir(env), { env, hasTerminal: false });
+    if (hasMountCapability()) return `${runtime.program}, cgroups ${cgroupLayout()}`;
+    namespaceWords();
+    return `${runtime.program}, in a user namespace`;
+  } catch (error) {
+    return { warn: `${messageOf(error)}; needed for peel run alone` };
   }
 }
 

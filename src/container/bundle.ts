@@ -7,6 +7,7 @@
 import { writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { PeelError } from '../errors.ts';
 import type { Image } from '../image.ts';
 import { log } from '../log.ts';
 import { logMissing } from '../mount/growth.ts';
@@ -16,7 +17,8 @@ import { imageDefaultsOf } from './image-defaults.ts';
 import { type Network, writeNetworkFiles } from './network-files.ts';
 import { type ConfigParts, type ContainerOptions, ociConfigOf } from './oci-config.ts';
 import { mountRootfs } from './overlay.ts';
-import { findUser } from './user.ts';
+import { type ContainerUser, findUser } from './user.ts';
+import { areMapped, isInUserNamespace, mayHaveGroups } from './user-namespace.ts';
 
 export interface BundleOptions {
   readonly image: Image;
@@ -48,6 +50,23 @@ function hostnameOf(container: ContainerOptions, network: Network, shortName: st
 }
 
 /**
+ * The user as far as this user namespace has users: where no process may have groups, without them.
+ * @throws PeelError ERR_CONTAINER for one that it does not have.
+ */
+function userHere(user: ContainerUser): ContainerUser {
+  if (!isInUserNamespace()) return user;
+  const groups = mayHaveGroups() ? user.additionalGids : [];
+  if (areMapped([user.uid], 'uid_map') && areMapped([user.gid, ...groups], 'gid_map')) {
+    return { ...user, additionalGids: groups };
+  }
+  throw new PeelError(
+    'ERR_CONTAINER',
+    `the container's user ${user.uid}:${user.gid}: without root of the host there is none of that number here; ` +
+      'use -u 0, or install newuidmap (package uidmap) and give this user a range in /etc/subuid and /etc/subgid',
+  );
+}
+
+/**
  * Lays the folder out, mounts, and writes config.json. Resolves before all of the image is known; what is not known
  * yet makes its reader wait. Where it rejects, nothing of it is left.
  * @throws PeelError what mounting and reading the image say, ERR_CONTAINER, ERR_USAGE.
@@ -73,7 +92,7 @@ export async function makeBundle(options: BundleOptions): Promise<Bundle> {
       config: image.config,
       defaults,
       options: container,
-      user: await findUser(image, container.user ?? defaults.user),
+      user: userHere(await findUser(image, container.user ?? defaults.user)),
       hostname,
       networkMounts: writeNetworkFiles(path.join(folder, PLACES.etc), {
         network: container.network,

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { makeBundle } from '../../container/bundle.ts';
 import { type BundleRecord, takeApart } from '../../container/bundle-folder.ts';
 import type { ContainerOptions } from '../../container/oci-config.ts';
+import { isInUserNamespace } from '../../container/user-namespace.ts';
 import { PeelError, systemCodeOf } from '../../errors.ts';
 import { ReadyPipe } from '../../fuse/background.ts';
 import { openRuntimeDir, startTicksOf } from '../../fuse/mount-records.ts';
@@ -89,7 +90,7 @@ async function makeAndServe(
       mount: { ...mount, logFile, outside: [context.settings.cacheDir], onMounting: () => pipe.mounting() },
       container,
       shortName: path.basename(folder),
-      inUserNamespace: false,
+      inUserNamespace: isInUserNamespace(),
       cgroupsPath: undefined,
       isVolatile: false,
     });

@@ -1,8 +1,12 @@
 /** `peel run`: a container on an image that was not pulled, as `docker run` starts one. */
+import path from 'node:path';
 import { isatty } from 'node:tty';
+import { runAsUser } from '../../container/run-as-user.ts';
 import { runContainer } from '../../container/run-container.ts';
+import { isInUserNamespace } from '../../container/user-namespace.ts';
 import { PeelError } from '../../errors.ts';
 import { openRuntimeDir } from '../../fuse/mount-records.ts';
+import { checkFuseDevice, hasMountCapability } from '../../fuse/preflight.ts';
 import { isStandardInput, parseImageName } from '../../reference/transport.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { CONTAINER_OPTIONS, readContainerFlags } from '../container-flags.ts';
@@ -41,17 +45,26 @@ export const run = defineCommand({
     checkTerminal(context, name);
     const container = readContainerFlags(flags, command, env, terminalSize());
     const mount = readMountFlags(flags);
-    const served = servedOptionsOf(mount.readTimeoutMs, settings);
     const runtimeDir = await openRuntimeDir(env);
+    if (!hasMountCapability() && process.geteuid?.() !== 0) {
+      checkFuseDevice();
+      const again = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+      // Who is root there has another runtime folder by default.
+      const asUser = { ...env, XDG_RUNTIME_DIR: path.dirname(runtimeDir) };
+      return await runAsUser(again, { env: asUser, signals: process, hasTerminal: flags.tty });
+    }
+    const served = servedOptionsOf(mount.readTimeoutMs, settings);
+    const inUserNamespace = isInUserNamespace();
     return await runContainer({
       openImage: () => context.openImage(name, served.image),
       container,
-      mount: { ...mount, ...served.mount, runtimeDir },
+      // The host's list of connections is not this namespace's: a watchdog could end none.
+      mount: { ...mount, ...served.mount, runtimeDir, ...(inUserNamespace ? { watchdogMs: 0 } : {}) },
       cacheDir: settings.cacheDir,
       name: flags.name,
       runtime: flags.runtime,
       keepsStdin: flags.interactive,
-      inUserNamespace: false,
+      inUserNamespace,
       env,
       signals: process,
       clearCommand: (folder) => [
