@@ -37,7 +37,7 @@ function whyNotAsUser(): string | undefined {
   if (why !== undefined) return why;
   // runc manages without cgroups in a user namespace; crun refuses hybrid hosts also there.
   if (!RUNTIMES.some(({ name }) => name === 'runc')) return 'runc is not installed';
-  const [program = '', ...args] = [...AS_USER, 'unshare', '--user', '--map-root-user', 'test', '-r', MAIN];
+  const [program, ...args] = [...AS_USER, 'unshare', '--user', '--map-root-user', 'test', '-r', MAIN];
   const { status } = spawnSync(program, args, { timeout: 10_000 });
   return status === 0 ? undefined : 'other users cannot read the program, or have no user namespaces here';
 }
@@ -96,7 +96,7 @@ describe.skipIf(why !== undefined)('peel run without root', () => {
       ['SIGTERM', 9],
       ['SIGKILL', null],
     ] as const) {
-      const [program = '', ...words] = [
+      const [program, ...words] = [
         ...withDevice('666'),
         process.execPath,
         MAIN,
