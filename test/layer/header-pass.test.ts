@@ -129,6 +129,34 @@ test('a size that is merely claimed takes no memory for its spans (B4)', async (
   expect(await outcomeOfSize(2 ** 30)).toMatchObject({ uncompressedSize: 2 ** 30 });
 });
 
+test('of a damaged tar it says what the pass says, or is refused where that is (B1, B4)', async () => {
+  const next = randomNumbers(815);
+  const below = (limit: number): number => Math.floor(next() * limit);
+  // Bodies of zeros: who lands in one has found the end of the tar.
+  const empty = (name: string, size: number): Member => member(name, { content: Buffer.alloc(size) });
+  const members = [empty('a', 700), empty('n'.repeat(150), 3000), empty('b', 1100 * KIB), empty('c', 10)];
+  const { bytes, dataOffsets } = writeTar(members);
+  let refused = 0;
+  for (let round = 0; round < 400; round += 1) {
+    const blob = Buffer.from(bytes);
+    for (let change = 0; change <= below(3); change += 1) {
+      // Where it matters: the headers, at the end of which the bodies begin.
+      const at = (dataOffsets[below(members.length)] ?? 0) - 512;
+      if (below(6) === 0) blob.writeUInt8(below(256), at + below(512));
+      else blob.set(rawHeader({ name: `x${below(9)}`, size: below(8) * 512 }), at);
+    }
+    const passed = await tocOfBlob(blob).catch(() => undefined);
+    const read = await headersOf(blob).catch((error: unknown) => {
+      if (error instanceof UnusableIndex) return undefined;
+      throw error;
+    });
+    expect(read && shapeOf(read.toc)).toEqual(passed && shapeOf(passed.toc));
+    refused += passed === undefined ? 1 : 0;
+  }
+  expect(refused).toBeGreaterThan(50);
+  expect(refused).toBeLessThan(350);
+});
+
 test('the layer of a forged header chain is another one to the pass', async () => {
   const blob = Buffer.from(writeTar([file('a', 2 * MIB), file('b', 2 * MIB)]).bytes);
   const digest = parseDigest(sha256Digest(blob));
