@@ -11,7 +11,7 @@ import { setMaxListeners } from 'node:events';
 import os from 'node:os';
 import { Budget } from '../blob/budget.ts';
 import { readWholeBlob } from '../blob/whole-blob.ts';
-import { type ErrorCode, isPeelError, PeelError } from '../errors.ts';
+import { PeelError } from '../errors.ts';
 import { buildToc } from '../layer/build-toc.ts';
 import type { Onlooker } from '../layer/layer-input.ts';
 import { cacheKeyOf, type OwnIndexFormat } from '../layer/own-index.ts';
@@ -23,28 +23,15 @@ import type { Descriptor } from '../reference/descriptor.ts';
 import type { BlobSource } from '../source/source.ts';
 import { type CompressedRange, compressed, type Digest } from '../units.ts';
 import type { Demand } from './demand.ts';
-import type { LayerIndexes } from './index-artifact.ts';
+import { type FindIndexes, FoundIndexes, isOfIndex } from './found-indexes.ts';
 import { type OwnIndexClaim, ownIndexClaimOf, type VerificationClass } from './own-index-claim.ts';
-import type { Ztocs } from './soci-index.ts';
 
 /** Own indexes that are fetched at once: each is a request or two of some KiB. */
 const INDEX_REQUESTS = 6;
 
-export interface TocSourceParts {
-  /** Of the image, for messages. */
-  readonly name: string;
+export interface TocSourceParts extends FindIndexes {
   readonly openBlob: (descriptor: Descriptor) => BlobSource;
   readonly directoryOf: (key: Digest) => string;
-  /** Own indexes are used also where nothing verifies them. */
-  readonly allowUnverified: boolean;
-  /** The SOCI index of the image. */
-  readonly findZtocs: () => Promise<Ztocs>;
-  /** The index that the user named by digest. */
-  readonly findPinned: () => Promise<LayerIndexes>;
-  /** One that nothing names, for what has no ztoc: asked for where `allowUnverified`. */
-  readonly findReferring: (ztocs: Ztocs) => Promise<LayerIndexes>;
-  /** The TOCs of eStargz layers that do not hold them: asked for where there is such a layer. */
-  readonly findStargzTocs: () => Promise<LayerIndexes>;
   /** Ends what is under way. */
   readonly signal: AbortSignal;
   /** Whoever looks on while a layer is read as a whole. */
@@ -87,14 +74,12 @@ export class TocSource {
   readonly #claims = new Map<Digest, Promise<OwnIndexClaim | undefined>>();
   /** Layers of class D that were told of. */
   readonly #told = new Set<Digest>();
-  #ztocs: Promise<Ztocs> | undefined;
-  #pinned: Promise<LayerIndexes> | undefined;
-  #referring: Promise<LayerIndexes> | undefined;
-  #stargzTocs: Promise<LayerIndexes> | undefined;
+  readonly #beside: FoundIndexes;
   readonly #choices = new Map<Digest, Promise<Choice>>();
 
   constructor(parts: TocSourceParts) {
     this.#parts = parts;
+    this.#beside = new FoundIndexes(parts);
     this.#store = new TocStore(parts.directoryOf, (digest, size) =>
       this.#whole({ mediaType: '', digest, size }),
     );
@@ -198,9 +183,7 @@ export class TocSource {
     if (known !== undefined) return known;
     const claim = this.#readClaim(layer).catch((error: unknown) => {
       this.#claims.delete(digest);
-      this.#ztocs = undefined;
-      this.#pinned = undefined;
-      this.#referring = undefined;
+      this.#beside.forget();
       throw error;
     });
     this.#claims.set(digest, claim);
@@ -216,67 +199,14 @@ export class TocSource {
 
   async #readClaim({ descriptor, diffID }: LayerToIndex): Promise<OwnIndexClaim | undefined> {
     try {
-      this.#ztocs ??= this.#findZtocs();
-      const ztocs = await this.#ztocs;
-      this.#pinned ??= this.#findPinned();
-      const packedToc = (await this.#pinned).get(descriptor.digest);
-      if (packedToc === undefined && this.#parts.allowUnverified)
-        this.#referring ??= this.#findReferring(ztocs);
-      const referringToc = (await this.#referring)?.get(descriptor.digest);
       return ownIndexClaimOf(descriptor, diffID, this.#parts.allowUnverified, {
+        ...(await this.#beside.of(descriptor)),
         image: this.#parts.name,
-        ztoc: ztocs.get(descriptor.digest),
-        packedToc,
-        referringToc,
       });
     } catch (error) {
       if (!isOfIndex(error)) throw error;
       this.#warn(descriptor, error);
       return undefined;
-    }
-  }
-
-  /** Said once for the image: each layer lacks it. */
-  #findPinned(): Promise<LayerIndexes> {
-    return this.#findOrWarn(this.#parts.findPinned(), 'the index of --index-digest');
-  }
-
-  #findZtocs(): Promise<Ztocs> {
-    return this.#findOrWarn(this.#parts.findZtocs(), 'its SOCI index');
-  }
-
-  #findReferring(ztocs: Ztocs): Promise<LayerIndexes> {
-    return this.#findOrWarn(this.#parts.findReferring(ztocs), 'an index that refers to the image');
-  }
-
-  /** @throws UnusableIndex where the image of TOCs has none of this layer. */
-  async #stargzToc({ digest }: Descriptor): Promise<Descriptor | undefined> {
-    this.#stargzTocs ??= this.#findOrWarn(
-      this.#parts.findStargzTocs(),
-      'the image that has the TOCs of its layers',
-    ).catch((error: unknown) => {
-      this.#stargzTocs = undefined;
-      throw error;
-    });
-    const tocs = await this.#stargzTocs;
-    const toc = tocs.get(digest);
-    if (toc !== undefined || tocs.size === 0) return toc;
-    throw new UnusableIndex('its TOC lies in another image, which does not have it');
-  }
-
-  async #findOrWarn<Index>(
-    finding: Promise<ReadonlyMap<Digest, Index>>,
-    what: string,
-  ): Promise<ReadonlyMap<Digest, Index>> {
-    try {
-      return await finding;
-    } catch (error) {
-      if (!isOfIndex(error)) throw error;
-      const why = error instanceof Error ? error.message : String(error);
-      const { name } = this.#parts;
-      const message = `${name}: ${what} cannot be used: ${why}; the image is read without`;
-      log().warn({ image: name }, message);
-      return new Map();
     }
   }
 
@@ -352,7 +282,7 @@ export class TocSource {
         layer: (range) => readRange(blob, range, signal),
         ignoresRanges: () => blob.ignoresRanges === true,
         whole: (other) => this.#whole(other),
-        stargzToc: () => this.#stargzToc(descriptor),
+        stargzToc: () => this.#beside.stargzToc(descriptor),
       });
       if (built === undefined) return undefined;
       await this.#tellOfClassD(layer);
@@ -400,21 +330,6 @@ export class TocSource {
     }
   }
 }
-
-/** The index is at fault, or what a registry answered about it: the layer can be read without. */
-function isOfIndex(error: unknown): boolean {
-  return error instanceof UnusableIndex || (isPeelError(error) && CODES_OF_INDEX.has(error.code));
-}
-
-const CODES_OF_INDEX: ReadonlySet<ErrorCode> = new Set([
-  'ERR_REGISTRY_RESPONSE',
-  'ERR_IMAGE_NOT_FOUND',
-  'ERR_AUTH_REFUSED',
-  'ERR_DIGEST_MISMATCH',
-  'ERR_DOCUMENT_INVALID',
-  'ERR_UNSUPPORTED',
-  'ERR_LIMIT_EXCEEDED',
-]);
 
 async function readRange(blob: BlobSource, range: CompressedRange, signal: AbortSignal): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
