@@ -18,6 +18,7 @@ import { parseMountTable, readMountTable } from '../fuse/mount-table.ts';
 import { unmountPath } from '../fuse/unmount.ts';
 import { parseJson } from '../reference/parse-json.ts';
 import { readOwnFile } from '../storage/own-file.ts';
+import { removeCgroups } from './host-cgroups.ts';
 import { deleteContainer, type Runtime } from './runtime.ts';
 
 const RECORD = '.peel.json';
@@ -187,8 +188,10 @@ export async function takeApart(
   record: BundleRecord,
   { lazy }: TakeApartOptions,
 ): Promise<void> {
-  if (record.container !== undefined) await deleteContainer(record.container.runtime, record.container.id);
-  else if (!lazy) {
+  if (record.container !== undefined) {
+    await deleteContainer(record.container.runtime, record.container.id);
+    removeCgroups(record.container.id);
+  } else if (!lazy) {
     const user = await findContainerProcess(folder);
     if (user !== undefined) {
       throw new PeelError(

@@ -1,5 +1,6 @@
 /** Which cgroup file systems this host has, as far as a runtime cares. */
-import { readFileSync, statfsSync } from 'node:fs';
+import { readdirSync, readFileSync, rmdirSync, statfsSync } from 'node:fs';
+import path from 'node:path';
 
 /**
  * `unified`: version 2 alone. `legacy`: version 1, perhaps with version 2 beside it for names only. `hybrid`: version 1
@@ -30,5 +31,27 @@ export function cgroupLayout(root: string = ROOT): CgroupLayout {
     return readFileSync(`${root}/unified/cgroup.controllers`, 'latin1').trim() === '' ? 'legacy' : 'hybrid';
   } catch {
     return 'legacy';
+  }
+}
+
+/** The cgroup that containers of ours are in, below the root of each hierarchy. */
+export function cgroupsPathOf(id: string): string {
+  return `/peel-${id}`;
+}
+
+/** Removes the cgroups of a container that is gone: a runtime that fails at its start may leave them. */
+export function removeCgroups(id: string, root: string = ROOT): void {
+  let hierarchies: string[];
+  try {
+    hierarchies = [root, ...readdirSync(root).map((name) => path.join(root, name))];
+  } catch {
+    return;
+  }
+  for (const hierarchy of hierarchies) {
+    try {
+      rmdirSync(path.join(hierarchy, cgroupsPathOf(id)));
+    } catch {
+      // there is none, or somebody is in it
+    }
   }
 }

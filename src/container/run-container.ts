@@ -19,7 +19,7 @@ import type { MountImageOptions } from '../mount.ts';
 import { type Bundle, makeBundle } from './bundle.ts';
 import { type BundleRecord, PLACES, takeApart } from './bundle-folder.ts';
 import { clearDeadContainers, reserveContainerFolder } from './container-folders.ts';
-import { cgroupLayout } from './host-cgroups.ts';
+import { cgroupLayout, cgroupsPathOf } from './host-cgroups.ts';
 import type { ContainerOptions } from './oci-config.ts';
 import { failureOf, findRuntime, type Runtime, startRuntime } from './runtime.ts';
 import { signalNumberOf } from './stop-signal.ts';
@@ -172,7 +172,7 @@ async function runIn(
     container: options.container,
     shortName: id,
     inUserNamespace: options.inUserNamespace,
-    cgroupsPath: options.inUserNamespace ? undefined : `/peel-${id}`,
+    cgroupsPath: options.inUserNamespace ? undefined : cgroupsPathOf(id),
     isVolatile: true,
   });
   let bundle: Bundle;

@@ -162,6 +162,30 @@ describe.skipIf(why !== undefined).each(RUNTIMES)('peel run with $name', ({ name
     expect(greedy.status).toBe(137);
   });
 
+  test('on a host with cgroups of version 2 alone it has a cgroup of its own, and leaves none', async () => {
+    const script = 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"';
+    const seen = await user.run(
+      [
+        'run',
+        '--runtime',
+        runtime,
+        image,
+        'sh',
+        '-c',
+        'cat /proc/self/cgroup; ls /sys/fs/cgroup/cgroup.procs',
+      ],
+      { wrapper: ['unshare', '-m', 'sh', '-c', script, 'sh'] },
+    );
+    if (seen.status === 0)
+      expect(seen.stdout.toString('utf8')).toMatch(/^0::\/\n\/sys\/fs\/cgroup\/cgroup.procs\n$/m);
+    // crun raises a limit for its device filter, which takes CAP_SYS_RESOURCE.
+    else expect(seen).toMatchObject({ status: 125, stderr: expect.stringContaining('RLIM_MEMLOCK') });
+    const unified = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].filter((folder) => existsSync(folder));
+    const left = (): string[] =>
+      unified.flatMap((folder) => readdirSync(folder)).filter((name) => name.startsWith('peel-'));
+    await expect.poll(left, { timeout: 15_000 }).toEqual([]);
+  });
+
   test('capabilities: docker’s, more and less', async () => {
     const effective = 'grep CapEff /proc/self/status';
     expect(await sh([], effective)).toMatch(/00000000a80425fb\n$/);
