@@ -14,9 +14,9 @@ const CGROUP2_MAGIC = 0x6367_7270;
 const TMPFS_MAGIC = 0x0102_1994;
 const CGROUP1_MAGIC = 0x0027_e0eb;
 
-function typeOf(path: string): number | undefined {
+function typeOf(folder: string): number | undefined {
   try {
-    return statfsSync(path).type;
+    return statfsSync(folder).type;
   } catch {
     return undefined;
   }
