@@ -142,11 +142,15 @@ function warnOfPlatform(name: string, platform: Platform): void {
   );
 }
 
+/** Standard input: what comes by it next time is another one. */
+function isNowhere(name: string): boolean {
+  return /^(?:oci|docker)-archive:-(?::|$)/.test(name);
+}
+
 /** With the path absolute, where the image lies in a file or folder. */
 function nameAnywhere(name: string): string {
   const file = /^((?:oci|oci-archive|docker-archive):)(.*)$/s.exec(name);
-  // Standard input is nowhere.
-  return file === null || /^-(?::|$)/.test(file[2] ?? '') ? name : `${file[1]}${path.resolve(file[2] ?? '')}`;
+  return file === null || isNowhere(name) ? name : `${file[1]}${path.resolve(file[2] ?? '')}`;
 }
 
 /** An image whose manifest and config are known. Layers are indexed when the tree is first asked for. */
@@ -189,6 +193,7 @@ export class Image {
     this.#cache = cache;
     this.#opened = new OpenedLayers({
       name: this.name,
+      place: isNowhere(this.name) ? undefined : nameAnywhere(this.name),
       layers: this.layers,
       openBlob: (descriptor) => source.openBlob(descriptor),
       cache,

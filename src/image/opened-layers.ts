@@ -47,6 +47,8 @@ export interface ImageLayer {
 export interface OpenedLayersParts {
   /** Of the image, for messages. */
   readonly name: string;
+  /** Where the image lies, said the same from anywhere; undefined where nothing names it for later. */
+  readonly place: string | undefined;
   /** Lowest first. */
   readonly layers: readonly ImageLayer[];
   readonly openBlob: (descriptor: Descriptor) => BlobSource;
@@ -104,6 +106,7 @@ export class OpenedLayers {
     const signal = anySignal(this.#closing.signal, parts.signal);
     this.#source = new TocSource({
       name: parts.name,
+      place: parts.place,
       openBlob: parts.openBlob,
       directoryOf: (key) => parts.cache.layerDir(key),
       allowUnverified: parts.allowUnverified,
@@ -179,7 +182,8 @@ export class OpenedLayers {
         typeof shown === 'object' ? await differenceOf(shown, proved, blob) : (shown ?? 'it is gone');
       const running = await Promise.all([this.#tocs.get(digest), this.#indexes.get(digest)]);
       const span = running.map((each) => each && learnAll(each.toc, proved.toc)).find((each) => each);
-      const what = difference ?? span;
+      const other = this.#source.hasShownOther(proved.toc) ? 'other entries were shown' : undefined;
+      const what = other ?? difference ?? span;
       if (what === undefined) return;
       throw new PeelError('ERR_DIGEST_MISMATCH', `layer ${digest}: its index is false: ${what}`, {
         facts: { layer, digest },
@@ -221,8 +225,11 @@ export class OpenedLayers {
       const { digest, size } = layer.descriptor;
       const key = await this.#source.knownKey(layer);
       if (key === undefined) return undefined;
+      const entries = await this.#source.shownBy(layer, key);
+      if (entries === undefined) return undefined;
+      const own = key === digest ? '' : ` ${key}${entries === '' ? '' : ` ${entries}`}`;
       const shown = isMadeByStargz(layer.descriptor) ? ' stargz' : '';
-      identities.push(`${digest} ${layer.diffID ?? '-'} ${size}${key === digest ? '' : ` ${key}`}${shown}`);
+      identities.push(`${digest} ${layer.diffID ?? '-'} ${size}${own}${shown}`);
     }
     return identities;
   }

@@ -44,8 +44,8 @@ export interface IndexesBeside {
   readonly packedToc?: Descriptor | undefined;
   /** The same, which nothing names. */
   readonly referringToc?: Descriptor | undefined;
-  /** The name of the image, where the headers of a plain tar are as good as an index. */
-  readonly image?: string | undefined;
+  /** Where the image lies, where the headers of a plain tar are as good as an index. */
+  readonly place?: string | undefined;
 }
 
 /** Bytes that are not verified. */
@@ -70,7 +70,7 @@ export function ownIndexClaimOf(
   layer: Descriptor,
   diffID: Digest | undefined,
   allowUnverified: boolean,
-  { ztoc, packedToc, referringToc, image }: IndexesBeside = {},
+  { ztoc, packedToc, referringToc, place }: IndexesBeside = {},
 ): OwnIndexClaim | undefined {
   // The user named it.
   if (packedToc !== undefined) return peelClaim(layer, diffID, packedToc, 'C');
@@ -86,8 +86,8 @@ export function ownIndexClaimOf(
   if (tocDigest === undefined && referringToc !== undefined)
     return peelClaim(layer, diffID, referringToc, 'D');
   if (tocDigest === undefined && ztoc !== undefined) return sociClaim(layer, ztoc);
-  if (tocDigest === undefined && image !== undefined && isPlainTarType(layer.mediaType)) {
-    return headersClaim(layer, image);
+  if (tocDigest === undefined && place !== undefined && isPlainTarType(layer.mediaType)) {
+    return headersClaim(layer, place);
   }
   const { digest, size } = layer;
   const verificationClass = tocDigest === undefined ? 'D' : 'B';
@@ -105,9 +105,9 @@ export function ownIndexClaimOf(
   };
 }
 
-function headersClaim({ digest, size }: Descriptor, image: string): OwnIndexClaim | undefined {
+function headersClaim({ digest, size }: Descriptor, name: string): OwnIndexClaim | undefined {
   if (size < HEADER_PASS_FROM_BYTES) return undefined;
-  const place = digestOf(Buffer.from(image));
+  const place = digestOf(Buffer.from(name));
   return {
     verificationClass: 'D',
     format: 'headers',

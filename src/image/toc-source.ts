@@ -25,11 +25,14 @@ import { type CompressedRange, compressed, type Digest } from '../units.ts';
 import type { Demand } from './demand.ts';
 import { type FindIndexes, FoundIndexes, isOfIndex } from './found-indexes.ts';
 import { type OwnIndexClaim, ownIndexClaimOf, type VerificationClass } from './own-index-claim.ts';
+import { ShownEntries } from './shown-entries.ts';
 
 /** Own indexes that are fetched at once: each is a request or two of some KiB. */
 const INDEX_REQUESTS = 6;
 
 export interface TocSourceParts extends FindIndexes {
+  /** Where the image lies, said the same from anywhere; undefined where nothing names it for later. */
+  readonly place: string | undefined;
   readonly openBlob: (descriptor: Descriptor) => BlobSource;
   readonly directoryOf: (key: Digest) => string;
   /** Ends what is under way. */
@@ -72,6 +75,7 @@ export class TocSource {
   readonly #passes = new Budget(Math.min(os.availableParallelism(), 4));
   readonly #requests = new Budget(INDEX_REQUESTS);
   readonly #claims = new Map<Digest, Promise<OwnIndexClaim | undefined>>();
+  readonly #shown = new ShownEntries();
   /** Layers of class D that were told of. */
   readonly #told = new Set<Digest>();
   readonly #beside: FoundIndexes;
@@ -92,7 +96,30 @@ export class TocSource {
     const choice = await this.#choose(layer);
     const { fresh } = choice;
     delete choice.fresh;
-    return fresh ?? (await this.#store.load(choice.key)) ?? this.#make(layer, choice.key);
+    const stored = fresh ?? (await this.#store.load(choice.key)) ?? (await this.#make(layer, choice.key));
+    if (this.#shown.note(stored.toc)) return stored;
+    await stored.close();
+    throw changed(layer.descriptor.digest);
+  }
+
+  /**
+   * What an index shows whose key does not say it: the headers of a tar are others when they come from somebody who
+   * lies. Empty where the key says it all; undefined where it is not known without a request.
+   */
+  async shownBy(layer: LayerToIndex, key: Digest): Promise<Digest | '' | undefined> {
+    if ((await this.claimOf(layer))?.format !== 'headers' || key === layer.descriptor.digest) return '';
+    const known = this.#shown.of(layer.descriptor.digest);
+    if (known !== undefined) return known;
+    const stored = await this.#store.load(key);
+    if (stored === undefined) return undefined;
+    await stored.close();
+    if (!this.#shown.note(stored.toc)) throw changed(layer.descriptor.digest);
+    return this.#shown.of(layer.descriptor.digest);
+  }
+
+  /** Whether something else was shown of a layer than these entries; only of headers alone. */
+  hasShownOther(toc: Toc): boolean {
+    return this.#shown.isOther(toc);
   }
 
   /** The same without entries, where the cache has it; else undefined. The caller closes it. */
@@ -132,6 +159,13 @@ export class TocSource {
       const known = key === undefined ? undefined : await this.#store.load(key);
       const stored = known ?? (await this.#readOwnIndex(layer));
       if (stored === undefined && key === undefined) return undefined;
+      if (stored !== undefined && key !== undefined && cacheKeyOf(stored.toc) !== key) {
+        await stored.close();
+        return {
+          verificationClass,
+          index: 'it is gone from the cache, and the layer brings another one now',
+        };
+      }
       return { verificationClass, index: stored ?? 'it is not there' };
     } catch (error) {
       if (!isOfIndex(error)) throw error;
@@ -152,6 +186,8 @@ export class TocSource {
     const { digest } = layer.descriptor;
     const choice = await this.#choices.get(digest)?.catch(() => undefined);
     const key = choice?.key ?? (await this.#storedKey(layer));
+    // Whoever is told goes by it: what another process stores meanwhile changes nothing here.
+    if (key !== undefined && !this.#choices.has(digest)) this.#choices.set(digest, Promise.resolve({ key }));
     if (key !== undefined && key !== digest) await this.#tellOfClassD(layer);
     return key;
   }
@@ -201,7 +237,7 @@ export class TocSource {
     try {
       return ownIndexClaimOf(descriptor, diffID, this.#parts.allowUnverified, {
         ...(await this.#beside.of(descriptor)),
-        image: this.#parts.name,
+        place: this.#parts.place,
       });
     } catch (error) {
       if (!isOfIndex(error)) throw error;
@@ -264,11 +300,7 @@ export class TocSource {
     const again = await this.#readOwnIndex(layer);
     if (again !== undefined && cacheKeyOf(again.toc) === key) return again;
     await again?.close();
-    throw new PeelError(
-      'ERR_CACHE',
-      `layer ${digest}: its index was removed from the cache meanwhile and is not the same any more: open the image again`,
-      { facts: { layer: digest } },
-    );
+    throw changed(digest);
   }
 
   async #readOwnIndex(layer: LayerToIndex): Promise<StoredToc | undefined> {
@@ -329,6 +361,11 @@ export class TocSource {
       release();
     }
   }
+}
+
+function changed(layer: Digest): PeelError {
+  const message = `layer ${layer}: its index was removed from the cache meanwhile and is not the same any more: open the image again`;
+  return new PeelError('ERR_CACHE', message, { facts: { layer } });
 }
 
 async function readRange(blob: BlobSource, range: CompressedRange, signal: AbortSignal): Promise<Buffer> {

@@ -1,10 +1,10 @@
 /** TOC → stored bytes: identity, spans and sets of extended attributes; the entries are in `encode-entries.ts`. */
 import { createHash } from 'node:crypto';
-import type { ByteString } from '../units.ts';
+import type { ByteString, Digest } from '../units.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { encodeEntries } from './encode-entries.ts';
 import { OWN_INDEX_FORMATS } from './own-index.ts';
-import type { Checkpoint, Span, Toc, TocIndex } from './toc.ts';
+import type { Checkpoint, Entry, Span, Toc, TocIndex } from './toc.ts';
 import {
   COMPRESSIONS,
   type PackedWindows,
@@ -50,6 +50,13 @@ export function encodeToc(sealed: SealedToc): Buffer {
   for (const section of sections) file.raw(section);
   file.raw(sha256(file.written()));
   return file.written();
+}
+
+/** Names all that a TOC says of its files, and where their bytes lie. */
+export function entriesDigest(entries: readonly Entry[]): Digest {
+  const xattrs = new XattrTable();
+  const encoded = encodeEntries(entries, (set) => xattrs.indexOf(set));
+  return `sha256:${sha256(Buffer.concat([xattrs.encode(), encoded])).toString('hex')}` as Digest;
 }
 
 /** What stands in front of the windows in their file. */

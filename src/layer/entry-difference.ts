@@ -7,7 +7,8 @@ import type { Entry } from './toc.ts';
  * taken for a hole.
  */
 export function differentField(claimed: Entry, real: Entry): keyof Entry | undefined {
-  const fields = Object.keys(real) as (keyof Entry)[];
+  // What only one of them has (xattrs, a target) differs, too, whichever it is.
+  const fields = Object.keys({ ...claimed, ...real }) as (keyof Entry)[];
   return fields.find(
     (field) =>
       field !== 'dataOffset' &&

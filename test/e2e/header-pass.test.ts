@@ -1,10 +1,10 @@
 /** Layers that are no more than a tar, by their headers alone (class D): what that costs, and what becomes of it. */
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { countingProxy } from '../../scripts/counting-proxy.mjs';
 import { madeBytes } from '../blob/made-toc.ts';
-import { member } from '../support/image-layout.ts';
+import { blobFile, member, writeLayout } from '../support/image-layout.ts';
 import { rawHeader } from '../support/raw-tar.ts';
 import { hasRegistry, startRegistry } from '../support/registry.ts';
 import { PeelUser } from '../support/run-peel.ts';
@@ -137,6 +137,21 @@ describe('a plain tar layer with --allow-unverified', () => {
     server.clearRules();
     expect((await peel('ls', LAZY, image)).text).toBe('etc\n');
     expect((await peel('ls', image)).text).toBe('etc\n');
+  });
+
+  test('of one folder is not what a folder of the same name says of it elsewhere (B4)', async () => {
+    const blob = { blob: tar, tar, mediaType: 'application/vnd.oci.image.layer.v1.tar', annotations: {} };
+    const listed: string[] = [];
+    for (const place of ['there', 'here']) {
+      const folder = path.join(user.work, place);
+      const written = writeLayout(path.join(folder, 'app'), { layers: [blob] });
+      const stored = blobFile(path.join(folder, 'app'), written.layers[0]?.digest ?? '');
+      if (place === 'there') writeFileSync(stored, forge());
+      const wrapper = ['env', '-C', folder];
+      const { stdout } = await user.run(['ls', LAZY, '-q', 'oci:app'], { wrapper });
+      listed.push(stdout.toString());
+    }
+    expect(listed).toEqual(['etc\nevil\n', 'etc\n']);
   });
 
   test('of which a body was another one when it was read is told by the check (B4, F14)', async () => {

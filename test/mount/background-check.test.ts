@@ -1,4 +1,5 @@
 /** Mounts of class D: used at once, checked behind, and class A or of no use after that (FAULTS section 3). */
+import { renameSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { madeBytes } from '../blob/made-toc.ts';
@@ -122,6 +123,37 @@ describe.skipIf(whyNoMounts() !== undefined).each(TRANSPORTS)('a mount of class 
     expect(await classOf()).toBe('A');
     server.clearRules();
     expect((await command.peel('cat', image, '/etc/last')).stdout).toBe('bye\n');
+  });
+
+  test('is held to what it showed, whatever the cache has lost meanwhile and the registry says now (P2, B4)', async () => {
+    const forged = writeTar([
+      member('etc', { type: 'dir' }),
+      member('etc/big', { content: Buffer.from(madeBytes(6 * MIB, 8)) }),
+      member('etc/evil', { content: Buffer.from('bye\n') }),
+    ]).bytes;
+    let lies = true;
+    server.rule({
+      path: new RegExp(`/blobs/${layer}`),
+      when: ({ headers }) => lies && headers['range'] !== undefined,
+      reply: (request) => {
+        const { body, ...reply } = server.content(request);
+        const [, from = ''] = /bytes=(\d+)-/.exec(request.headers['range'] ?? '') ?? [];
+        return { ...reply, body: forged.subarray(Number(from), Number(from) + (body?.length ?? 0)) };
+      },
+    });
+    holdPass(tar);
+    await start();
+    const evil = path.join(command.place, 'etc/evil');
+    expect(await python(LOOK, evil)).toEqual(['bye\n', ['big', 'evil']]);
+    lies = false;
+    // As an eviction does.
+    const folder = path.dirname(command.layerFolder(layer));
+    renameSync(folder, `${folder}.gone`);
+    release();
+    await expect.poll(() => command.said, DEADLINE).toContain('other entries were shown');
+    // Who opens it by headers that are true now is not shown the tree of those that were not.
+    const next = await command.peel('ls', '--allow-unverified', image, '/etc');
+    expect(next.stdout).toBe('big\nlast\n');
   });
 
   test('is not checked with --check-unverified off', async () => {

@@ -43,6 +43,7 @@ export const index = defineCommand({
     'export IMAGE FILE',
     'push [--to REPOSITORY] IMAGE',
     'import FILE|docker://IMAGE',
+    'list IMAGE',
     'verify IMAGE',
   ],
   details: [
