@@ -23,6 +23,7 @@ import {
   type Verify,
 } from './image/find-file.ts';
 import { ImageRecords } from './image/image-records.ts';
+import { ImageTrees, type KnownTree } from './image/image-trees.ts';
 import { openCache } from './image/open-cache.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
@@ -36,8 +37,6 @@ import {
 import { findZtocs } from './image/soci-index.ts';
 import { findStargzTocs } from './image/stargz-tocs.ts';
 import type { CompareIndexes } from './image/toc-source.ts';
-import { proveUnverified } from './image/unverified.ts';
-import { upperTrees } from './image/upper-trees.ts';
 import type { Toc } from './layer/toc.ts';
 import type { StoredToc } from './layer/toc-store.ts';
 import { log } from './log.ts';
@@ -51,7 +50,7 @@ import { type ResolvedImage, resolveImage } from './source/resolve-image.ts';
 import type { ImageSource, SourceStats, StoredDocument } from './source/source.ts';
 import { mergeLayers } from './tree/merge.ts';
 import type { Node, Tree } from './tree/node.ts';
-import { type StoredTree, TreeStore, treeKey } from './tree/stored-tree.ts';
+import { TreeStore } from './tree/stored-tree.ts';
 import { type ByteString, type Digest, uncompressed } from './units.ts';
 
 export interface OpenImageOptions {
@@ -78,13 +77,6 @@ export interface OpenImageOptions {
   readonly onIndexBeside?: ((list: Digest) => void) | undefined;
   /** Ends the opening and all indexing. */
   readonly signal?: AbortSignal;
-}
-
-/** A tree of the image, as far as it is known. */
-export interface KnownTree {
-  /** Unless it is the whole image: each path in it is final, but directories may have more children. */
-  readonly tree: Tree;
-  readonly isWhole: boolean;
 }
 
 /** What a mount needs that serves before all layers are known. */
@@ -170,11 +162,9 @@ export class Image {
   readonly #source: ImageSource;
   readonly #cache: CacheDir;
   readonly #opened: OpenedLayers;
-  readonly #treeStore: TreeStore;
+  readonly #trees: ImageTrees;
   readonly #notice = new IndexNotice();
   readonly #progressListeners: (() => void)[] = [];
-  #loadedTree: Promise<StoredTree | undefined> | undefined;
-  #tree: Promise<StoredTree> | undefined;
   readonly #findParts: FindFileParts;
 
   constructor(source: ImageSource, resolved: ResolvedImage, cache: CacheDir, options: OpenImageOptions) {
@@ -212,12 +202,12 @@ export class Image {
       },
       signal: options.signal,
     });
-    this.#treeStore = new TreeStore(cache.treesDir);
+    this.#trees = new ImageTrees(this.name, this.#opened, new TreeStore(cache.treesDir));
     this.#findParts = {
       name: this.name,
       layers: this.#opened,
       sizes: this.layers.map(({ descriptor }) => descriptor.size),
-      isIndexed: async () => (await this.#loadTree()) !== undefined,
+      isIndexed: () => this.#trees.isStored(),
       filesystem: (layer) => (layer === undefined ? this.filesystem() : this.layerFilesystem(layer)),
     };
   }
@@ -247,34 +237,18 @@ export class Image {
   }
 
   /** The merged view of all layers. Indexes those that have no TOC in the cache. */
-  async tree(): Promise<Tree> {
-    return (await this.#openTree()).tree;
+  tree(): Promise<Tree> {
+    return this.#trees.whole();
   }
 
-  /**
-   * The same, as it becomes known: all layers are indexed, the upper ones first, and each tree reaches deeper than the
-   * one before; the last is the whole image (`tree`), and the only one where nothing needs to be indexed. Rejects as
-   * soon as any layer fails; asked again, it is tried again.
-   */
-  async *trees(): AsyncGenerator<KnownTree, void, undefined> {
-    const whole = this.tree();
-    whole.catch(() => {});
-    if (!(await this.#isAtHand())) {
-      const toc = (layer: number): Promise<Toc> => this.layerToc(layer);
-      const known = upperTrees({
-        count: this.layers.length,
-        // No longer than until some layer has failed.
-        entries: async (layer) => (await Promise.race([toc(layer), whole.then(() => toc(layer))])).entries,
-        isAtHand: (layer) => this.#opened.isKnown(layer),
-      });
-      for await (const { tree } of known) yield { tree, isWhole: false };
-    }
-    yield { tree: await whole, isWhole: true };
+  /** The same, as it becomes known (`ImageTrees.known`). */
+  trees(): AsyncGenerator<KnownTree, void, undefined> {
+    return this.#trees.known();
   }
 
   /** undefined where nothing needs to be indexed: `filesystem` has its answer at once. */
   async growing(): Promise<GrowingImage | undefined> {
-    if (await this.#isAtHand()) return undefined;
+    if (await this.#trees.isAtHand()) return undefined;
     return {
       layers: this.layers.length,
       start: this.#filesystemOver(mergeLayers([])),
@@ -350,8 +324,7 @@ export class Image {
    * keeps the bytes away, after which it can be tried again.
    */
   proveUnverified(isInBackground: boolean): Promise<void> {
-    const parts = { name: this.name, layers: this.#opened, trees: this.#treeStore };
-    return proveUnverified(parts, isInBackground);
+    return this.#trees.proveUnverified(isInBackground);
   }
 
   /** The TOC where the cache has it: never indexes. */
@@ -390,56 +363,6 @@ export class Image {
     await this.#opened.close();
     await this.#source.close();
     await this.#cache.close();
-  }
-
-  #openTree(): Promise<StoredTree> {
-    this.#tree ??= this.#loadOrMerge().catch((error: unknown) => {
-      // Asked again, it is tried again: the registry may be back.
-      this.#tree = undefined;
-      throw error;
-    });
-    return this.#tree;
-  }
-
-  /** Whether the merged view can be had without indexing. */
-  async #isAtHand(): Promise<boolean> {
-    if (this.layers.every((_, layer) => this.#opened.isKnown(layer))) return true;
-    return (await this.#loadTree()) !== undefined;
-  }
-
-  /** The tree where the cache has it. */
-  #loadTree(): Promise<StoredTree | undefined> {
-    this.#loadedTree ??= this.#loadKnownTree().catch((error: unknown) => {
-      this.#loadedTree = undefined;
-      throw error;
-    });
-    return this.#loadedTree;
-  }
-
-  async #loadKnownTree(): Promise<StoredTree | undefined> {
-    const identities = await this.#opened.identities();
-    return identities === undefined ? undefined : this.#treeStore.load(treeKey(identities));
-  }
-
-  async #loadOrMerge(): Promise<StoredTree> {
-    const stored = (await this.#loadTree()) ?? (await this.#saveMerged());
-    for (const warning of stored.tree.warnings) log().warn({ image: this.name }, warning);
-    return stored;
-  }
-
-  async #saveMerged(): Promise<StoredTree> {
-    const tree = await this.#merge();
-    const identities = await this.#opened.identities();
-    if (identities === undefined) throw new TypeError(`${this.name}: merged, but its layers are not known`);
-    return this.#treeStore.save(treeKey(identities), tree);
-  }
-
-  async #merge(): Promise<Tree> {
-    // The upper ones come first: they may say by themselves what somebody waits for.
-    for (let layer = this.layers.length - 1; layer >= 0; layer -= 1) this.#opened.startIndexing(layer);
-    // One layer that fails ends it: nobody waits for the download of the others, which `close` interrupts.
-    const tocs = await Promise.all(this.layers.map((_, layer) => this.layerToc(layer)));
-    return mergeLayers(tocs.map((toc) => toc.entries));
   }
 
   #filesystemOver(tree: Tree): FileSystem {

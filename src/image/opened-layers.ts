@@ -215,6 +215,11 @@ export class OpenedLayers {
     return toc === undefined ? undefined : this.#shown(layer, toc);
   }
 
+  /** Of layers. */
+  get count(): number {
+    return this.#parts.layers.length;
+  }
+
   /**
    * What the merged view of the layers follows from, a text for each; undefined where that is known only once some
    * layer is indexed.
