@@ -21,8 +21,8 @@ import { UnusableIndex } from './unusable-index.ts';
 
 /** Of a smaller layer little can be skipped, and its digest proves it at once. */
 export const HEADER_PASS_FROM_BYTES = 4 * 1024 * 1024;
-/** A size costs a registry nothing to claim, and each of its spans costs us some 150 bytes. */
-const LARGEST_LAYER_BYTES = 256 * 1024 ** 3;
+/** A size costs a registry nothing to claim, and each of its spans costs us 400 bytes: 100 MB. */
+const LARGEST_LAYER_BYTES = 64 * 1024 ** 3;
 /** At the start and after a body that was skipped: on the way of one round trip more would show. */
 const FIRST_WINDOW_BYTES = 64 * 1024;
 /** While small files follow each other, windows double up to here. */
