@@ -44,6 +44,8 @@ export interface RegistryServerOptions {
   readonly tokenSeconds?: number;
   /** Token auth: may anybody pull? Default true. */
   readonly isOpen?: boolean;
+  /** The origin of a registry of which it is a pull-through cache; nothing can be pushed to it then. */
+  readonly cacheOf?: string;
 }
 
 export interface TestRegistry {
@@ -112,6 +114,7 @@ async function start(directory: string, options: RegistryServerOptions): Promise
     '  secret: not-a-secret',
   ];
   if (options.schema1 === true) config.push('compatibility: {schema1: {enabled: true}}');
+  if (options.cacheOf !== undefined) config.push(`proxy: {remoteurl: "${options.cacheOf}"}`);
   let caFile: string | undefined;
   let ca: string | undefined;
   if (options.tls === true) {
