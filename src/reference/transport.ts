@@ -47,6 +47,9 @@ const UNSUPPORTED_TRANSPORTS: readonly string[] = [
   'registry',
 ];
 
+/** `docker://alpine@sha256:…` has none: no path follows. */
+const WITH_CREDENTIALS = /^docker:\/\/[^/@]*@[^/]*\/|^(?!docker:)[a-z][a-z0-9+.-]*:\/\/[^/]*@/i;
+
 const TRANSPORTS_THERE_ARE = 'docker://REF, oci:DIR, oci-archive:FILE, docker-archive:FILE, or a path';
 
 /** @throws PeelError ERR_USAGE, or ERR_UNSUPPORTED for a transport that exists but is not read here. */
@@ -55,6 +58,11 @@ export function parseImageName(text: string): ImageName {
   if (text.includes('\0')) throw new PeelError('ERR_USAGE', `the image name ${excerpt(text)} holds a NUL`);
   if (text === STANDARD_INPUT) return { transport: 'path', path: text };
   if (/^(?:\.{0,2}\/|~\/|\.{1,2}$|~$)/.test(text)) return { transport: 'path', path: text };
+  if (WITH_CREDENTIALS.test(text)) {
+    // Not quoted: it would end in logs.
+    const advice = 'leave them out; peel takes what `docker login` or `skopeo login` stored, or --authfile';
+    throw new PeelError('ERR_USAGE', `an image name holds no user and password: ${advice}`);
+  }
   if (text.startsWith('docker://')) {
     return { transport: 'docker', reference: parseRegistryReference(text.slice('docker://'.length)) };
   }

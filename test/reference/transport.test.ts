@@ -81,6 +81,14 @@ describe('parseImageName', () => {
     expect(isStandardInput(parseImageName(text))).toBe(expected);
   });
 
+  test.each(['https://u:secret@host/x', 'docker://u:secret@host:5000/x', 'FTP://secret@host'])(
+    '%j is refused without its password being shown',
+    (text) => {
+      expect(codeOf(() => parseImageName(text))).toBe('ERR_USAGE');
+      expect(() => parseImageName(text)).toThrow(/^(?!.*secret).*no user and password/);
+    },
+  );
+
   test('a transport that is not supported is answered with those that are', () => {
     expect(() => parseImageName('docker-daemon:x')).toThrow(
       /docker:\/\/REF, oci:DIR, oci-archive:FILE, docker-archive:FILE/,
