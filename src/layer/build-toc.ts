@@ -1,6 +1,6 @@
 /**
- * One streaming pass over a layer blob: bytes in order to the native scanner, tar members back, their headers
- * decoded while the next bytes are scanned. What comes out was proved: the blob is the one that its digest
+ * One streaming pass over a layer blob: bytes in order to the native scanner, tar members back, whose headers are
+ * decoded here. What comes out was proved: the blob is the one that its digest
  * names, and its tar the one that the diffID names (FAULTS class A).
  *
  * Memory: two pieces of the blob in flight, the entries, and about 4 % of the blob for windows.
