@@ -28,6 +28,8 @@ import { openCache } from './image/open-cache.ts';
 import { type ImageLayer, type IndexProgress, OpenedLayers } from './image/opened-layers.ts';
 import type { OwnIndexClaim } from './image/own-index-claim.ts';
 import { findPinned } from './image/pinned-index.ts';
+import { locate, type OnPrefetched, type PrefetchPlan, prefetchRanges } from './image/prefetch.ts';
+import { ProfileStore } from './image/profile-store.ts';
 import {
   findReferring,
   IndexNotice,
@@ -36,6 +38,9 @@ import {
 } from './image/referring-index.ts';
 import { findZtocs } from './image/soci-index.ts';
 import { findStargzTocs } from './image/stargz-tocs.ts';
+import { type StartProfile, stableRanges } from './image/start-profile.ts';
+import { StartWatch } from './image/start-watch.ts';
+import { storedRangeOf } from './image/stored-range.ts';
 import type { CompareIndexes } from './image/toc-source.ts';
 import type { Toc } from './layer/toc.ts';
 import type { StoredToc } from './layer/toc-store.ts';
@@ -51,7 +56,7 @@ import type { ImageSource, SourceStats, StoredDocument } from './source/source.t
 import { mergeLayers } from './tree/merge.ts';
 import type { Node, Tree } from './tree/node.ts';
 import { TreeStore } from './tree/stored-tree.ts';
-import { type ByteString, type Digest, uncompressed } from './units.ts';
+import type { ByteString, Digest } from './units.ts';
 
 export interface OpenImageOptions {
   /** undefined: this host's. */
@@ -166,6 +171,7 @@ export class Image {
   readonly #notice = new IndexNotice();
   readonly #progressListeners: (() => void)[] = [];
   readonly #findParts: FindFileParts;
+  #start: StartWatch | undefined;
 
   constructor(source: ImageSource, resolved: ResolvedImage, cache: CacheDir, options: OpenImageOptions) {
     this.name = source.name;
@@ -344,23 +350,59 @@ export class Image {
 
   /** Bytes of a file's stored content that are in the cache. */
   async cachedBytes(node: Node): Promise<number> {
-    const { content } = node;
-    if (content === undefined) return 0;
-    const length = content.sparse?.reduce((sum, piece) => sum + piece.length, 0) ?? node.size;
-    if (length === 0) return 0;
-    const end = uncompressed(content.dataOffset + length);
-    return this.#opened.cachedBytes(content.layer, { start: content.dataOffset, end });
+    const range = storedRangeOf(node);
+    return range === undefined ? 0 : this.#opened.cachedBytes(range.layer, range);
+  }
+
+  /** Brings the content of files into the cache (`prefetchRanges`). */
+  prefetch(nodes: Iterable<Node>, signal: AbortSignal, onProgress: OnPrefetched): Promise<PrefetchPlan> {
+    const ranges = [...nodes].map(storedRangeOf).filter((range) => range !== undefined);
+    return prefetchRanges(this.#opened, ranges, signal, onProgress);
+  }
+
+  /** The same of what most starts read. Ranges that the image does not have are left out, and counted. */
+  async prefetchProfile(
+    profile: StartProfile,
+    signal: AbortSignal,
+    onProgress: OnPrefetched,
+  ): Promise<PrefetchPlan & { readonly strays: number }> {
+    const ranges = stableRanges(profile);
+    const located = await locate(this.#opened, ranges);
+    const plan = await prefetchRanges(this.#opened, located, signal, onProgress);
+    return { ...plan, strays: ranges.length - located.length };
   }
 
   /** For an image that stays open: every layer can be read, and what only the merge needed is let go of. */
-  prepareReads(): Promise<void> {
-    return this.#opened.prepareReads();
+  async prepareReads(): Promise<void> {
+    await this.#opened.prepareReads();
+    this.#start?.prepared();
+  }
+
+  /**
+   * For an image that is mounted: notes what its next start reads, and fetches ahead what earlier starts read, or those
+   * that `profile` tells of.
+   */
+  watchStart(profile?: StartProfile): void {
+    this.#start ??= new StartWatch({
+      image: this.digest,
+      layers: this.#opened,
+      store: this.profiles,
+      profile,
+      cacheSize: this.#cache.maxSize,
+    });
+  }
+
+  /** What starts of images read. */
+  get profiles(): ProfileStore {
+    return new ProfileStore(this.#cache.versionDir);
   }
 
   /** Ends what is under way, closes files and connections. Idempotent. */
   async close(): Promise<void> {
     await this.#notice.close();
+    const noted = this.#start?.close();
     await this.#opened.close();
+    await noted;
     await this.#source.close();
     await this.#cache.close();
   }

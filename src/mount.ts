@@ -16,6 +16,7 @@ import { nativeTransport } from './fuse/native-transport.ts';
 import { checkFuseDevice, checkPrivileges, prepareMountPoint } from './fuse/preflight.ts';
 import type { Served } from './fuse/serve.ts';
 import type { Transport, TransportOptions } from './fuse/transport.ts';
+import type { StartProfile } from './image/start-profile.ts';
 import { log } from './log.ts';
 import { checkInBackground } from './mount/background-check.ts';
 import { type GrowingImage, mountGrowing } from './mount/growth.ts';
@@ -32,6 +33,8 @@ export interface MountableImage {
   prepareReads?(): Promise<void>;
   /** Checks what nothing verified before it was shown; where it was false, nothing can be read any more. */
   proveUnverified?(isInBackground: boolean): Promise<void>;
+  /** Notes what the next start reads, and fetches ahead what earlier ones, or those of the profile, read. */
+  watchStart?(profile?: StartProfile): void;
   /** Reads credentials again. */
   reload?(): Promise<void> | void;
   stats?(): object;
@@ -47,6 +50,8 @@ export interface MountImageOptions extends Omit<TransportOptions, 'source'> {
   readonly logFile?: string;
   /** What nothing verified is not checked in the background either. */
   readonly leavesUnverified?: boolean;
+  /** What starts read, in place of what the cache knows of them; off: nothing is noted, nor fetched ahead. */
+  readonly profile?: StartProfile | 'off' | undefined;
   /** Called before the kernel is asked to mount. */
   readonly onMounting?: () => void;
 }
@@ -131,6 +136,7 @@ export async function mountImage(
   if (place !== undefined && !isHanded) await prepareMountPoint(place, mountPointOptions);
   const transport = options.transport ?? nativeTransport;
   const { symlinks = 'raw' } = options;
+  if (options.profile !== 'off') image.watchStart?.(options.profile);
   const growing = canGrow(transport, symlinks) ? await image.growing?.() : undefined;
   const filesystem = growing?.start ?? (await image.filesystem()).withSymlinks(symlinks);
   if (growing === undefined) await image.prepareReads?.();

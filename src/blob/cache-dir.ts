@@ -8,6 +8,7 @@
  *   <cache>/v1/trees/<key>            (src/tree/stored-tree.ts)
  *   <cache>/v1/documents, names     (src/source/document-store.ts)
  *   <cache>/v1/images/<key>         (src/image/image-records.ts)
+ *   <cache>/v1/profiles/<manifest>  (src/image/profile-store.ts)
  *   <cache>/v1/spool/                 (src/image/standard-input.ts); its files have no name
  *   <cache>/v1/evict.lock             (evict-lock.ts)
  *

@@ -15,7 +15,7 @@ import type { Digest, UncompressedOffset, UncompressedRange } from '../units.ts'
 import { Budget, MAX_INFLIGHT_BYTES } from './budget.ts';
 import type { LayerIndex } from './decode-run.ts';
 import type { MemoryCache } from './memory-cache.ts';
-import { spanAt, spanOf, spansOf } from './plan.ts';
+import { type SpanRun, spanAt, spanOf, spansOf } from './plan.ts';
 import type { RangeSource } from './range-source.ts';
 import { DEFAULT_READAHEAD_BYTES, Readahead } from './readahead.ts';
 import { type Flight, SpanFlights, type SpanJob } from './single-flight.ts';
@@ -69,6 +69,8 @@ export class LayerReader {
   readonly #fetcher: SpanFetcher;
   readonly #inflight: Budget;
   readonly #jobs = new Set<Promise<void>>();
+  /** Spans that were brought for later: whoever asked for them said how far reads will go. */
+  readonly #brought = new Set<number>();
   readonly #counts = { reads: 0, memoryHits: 0, diskHits: 0 };
   #isClosed = false;
 
@@ -129,7 +131,7 @@ export class LayerReader {
     }
     this.#counts.memoryHits += atHand.size;
     const ahead = this.#spansAhead(range, last, willReadTo);
-    if (missing.length > 0 || ahead.isDue) this.#begin([...missing, ...ahead.missing]);
+    if (missing.length > 0 || ahead.isDue) void this.#begin([...missing, ...ahead.missing]);
 
     const only = first === last ? atHand.get(first) : undefined;
     if (only !== undefined) {
@@ -155,9 +157,11 @@ export class LayerReader {
     const cache = this.#cache;
     const range = this.#stored.toc.spans[span];
     if (this.#isClosed || cache === undefined || range === undefined) return;
-    const ahead = this.#spansAhead(range, span, undefined);
-    const missing = ahead.missing.filter((each) => !cache.isWatched(each));
-    if (ahead.isDue && missing.length > 0) this.#begin(missing);
+    if (!this.#brought.has(span)) {
+      const ahead = this.#spansAhead(range, span, undefined);
+      const missing = ahead.missing.filter((each) => !cache.isWatched(each));
+      if (ahead.isDue && missing.length > 0) void this.#begin(missing);
+    }
     const [lastUse] = await cache.lastUses(span, span);
     if (lastUse !== undefined && lastUse !== 0) await cache.touch(span, lastUse);
   }
@@ -177,13 +181,32 @@ export class LayerReader {
 
   /** Whether every span from `first` to `last` can be had without fetching, as far as is known. */
   async areAtHand(first: number, last: number): Promise<boolean> {
+    const spans = Array.from({ length: last - first + 1 }, (_, index) => first + index);
+    return (await this.missingOf(spans)).length === 0;
+  }
+
+  /** Of `spans` (rising), those that are neither in memory nor on disk, as far as is known. */
+  async missingOf(spans: readonly number[]): Promise<number[]> {
+    const [first] = spans;
+    if (first === undefined) return [];
     // What was read a moment ago may still be on its way to the disk.
     await this.#cache?.flush();
-    const uses = await this.#cache?.lastUses(first, last);
+    const uses = await this.#cache?.lastUses(first, spans.at(-1) ?? first);
+    return spans.filter((span) => (uses?.[span - first] ?? 0) === 0 && !this.#memory.has(this.#key, span));
+  }
+
+  /**
+   * Brings the spans of a run for whoever reads them later, behind all that a reader waits for. Resolves when they are
+   * there or failed: who reads them is told why. Never rejects.
+   */
+  async bring({ first, last }: SpanRun): Promise<void> {
+    if (this.#isClosed) return;
+    const spans: number[] = [];
     for (let span = first; span <= last; span += 1) {
-      if ((uses?.[span - first] ?? 0) === 0 && !this.#memory.has(this.#key, span)) return false;
+      if (!this.#memory.has(this.#key, span) && this.#flights.find(span) === undefined) spans.push(span);
     }
-    return true;
+    for (const span of spans) this.#brought.add(span);
+    if (spans.length > 0) await this.#begin(spans);
   }
 
   /** The verified bytes of a span, from memory or the disk; undefined where it would have to be fetched. */
@@ -265,8 +288,8 @@ export class LayerReader {
     return { missing, isDue };
   }
 
-  /** Starts to bring spans that are neither in memory nor under way. */
-  #begin(spans: readonly number[]): void {
+  /** Starts to bring spans that are neither in memory nor under way. Resolves at the end of that; never rejects. */
+  #begin(spans: readonly number[]): Promise<void> {
     const job = this.#flights.begin(spans);
     const work = this.#bring(spans, job)
       .then(
@@ -275,6 +298,7 @@ export class LayerReader {
       )
       .finally(() => this.#jobs.delete(work));
     this.#jobs.add(work);
+    return work;
   }
 
   async #bring(spans: readonly number[], job: SpanJob): Promise<void> {

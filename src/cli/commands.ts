@@ -19,6 +19,8 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   manifest: async () => (await import('./commands/manifest.ts')).manifest,
   config: async () => (await import('./commands/config.ts')).config,
   index: async () => (await import('./commands/index.ts')).index,
+  prefetch: async () => (await import('./commands/prefetch.ts')).prefetch,
+  profile: async () => (await import('./commands/profile.ts')).profile,
   tags: async () => (await import('./commands/tags.ts')).tags,
   cache: async () => (await import('./commands/cache.ts')).cache,
   snapshotter: async () => (await import('./commands/snapshotter.ts')).snapshotter,

@@ -1,8 +1,10 @@
 /** The options of a mount, which `mount`, `run` and `bundle` share: their table, and what they say. */
 import { PeelError } from '../errors.ts';
 import { TRANSPORT_NAMES, TRANSPORTS, type TransportName } from '../fuse/transports.ts';
+import type { StartProfile } from '../image/start-profile.ts';
 import type { MountImageOptions } from '../mount.ts';
 import type { Flags, ImageOptions } from './command.ts';
+import { readProfileFile } from './profile-file.ts';
 import type { Settings } from './settings.ts';
 
 export const DEFAULT_TRANSPORT: TransportName = 'native';
@@ -11,6 +13,16 @@ export const MOUNT_OPTIONS = {
   passthrough: {
     type: 'boolean',
     summary: 'the kernel reads large files from the cache by itself (root, Linux 6.9); open(2) costs more',
+  },
+  profile: {
+    type: 'string',
+    value: 'FILE',
+    summary:
+      "fetch ahead what this profile names ('peel profile export' made it), not what starts noted here",
+  },
+  'no-profile': {
+    type: 'boolean',
+    summary: 'do not note what a start reads, and fetch nothing ahead of it',
   },
   'read-timeout': {
     type: 'string',
@@ -50,7 +62,7 @@ const MAX_TIMEOUT_S = 2_000_000;
 export type FlaggedMountOptions = Required<
   Pick<MountImageOptions, 'readTimeoutMs' | 'transport' | 'watchdogMs' | 'ioUring'>
 > &
-  Pick<MountImageOptions, 'passthroughFrom'>;
+  Pick<MountImageOptions, 'passthroughFrom' | 'profile'>;
 
 /** @throws PeelError ERR_USAGE. */
 export function readMountFlags(flags: Flags<typeof MOUNT_OPTIONS>): FlaggedMountOptions {
@@ -70,12 +82,21 @@ export function readMountFlags(flags: Flags<typeof MOUNT_OPTIONS>): FlaggedMount
     throw new PeelError('ERR_USAGE', `--watchdog: ${watchdog} s is more than a day, ${MAX_WATCHDOG_S} s`);
   }
   return {
+    profile: profileOf(flags),
     readTimeoutMs: parseSeconds(flags['read-timeout'], '--read-timeout', DEFAULT_READ_TIMEOUT_S, 0) * 1000,
     transport: TRANSPORTS[transport],
     watchdogMs: watchdog * 1000,
     ioUring: ioUring === 'auto',
     ...(flags.passthrough ? { passthroughFrom: PASSTHROUGH_FROM_BYTES } : {}),
   };
+}
+
+function profileOf(
+  flags: Pick<Flags<typeof MOUNT_OPTIONS>, 'profile' | 'no-profile'>,
+): StartProfile | 'off' | undefined {
+  if (flags.profile === undefined) return flags['no-profile'] ? 'off' : undefined;
+  if (!flags['no-profile']) return readProfileFile(flags.profile);
+  throw new PeelError('ERR_USAGE', '--profile and --no-profile exclude each other');
 }
 
 /** @throws PeelError ERR_USAGE. */

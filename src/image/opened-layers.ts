@@ -80,6 +80,8 @@ interface OpenLayer {
 }
 
 export class OpenedLayers {
+  /** Told of what is read of the layers, by whomever. */
+  onTouch: ((toc: TocIndex, range: UncompressedRange) => void) | undefined;
   readonly #parts: OpenedLayersParts;
   readonly #source: TocSource;
   readonly #memory = new MemoryCache();
@@ -127,9 +129,11 @@ export class OpenedLayers {
   get contents(): Contents {
     return {
       read: (layer, range, signal, willReadTo) =>
-        this.#demand.during(async () =>
-          (await this.#openReader(layer)).reader.read(range, signal, willReadTo),
-        ),
+        this.#demand.during(async () => {
+          const { reader, toc } = await this.#openReader(layer);
+          this.onTouch?.(toc, range);
+          return reader.read(range, signal, willReadTo);
+        }),
       watch: (watcher) => {
         this.#watchers.push(watcher);
         if (this.#disproved !== undefined) watcher.disproved?.();
@@ -138,7 +142,11 @@ export class OpenedLayers {
       backingFile: async (layer, range, signal) =>
         (await this.#openReader(layer)).backingFiles.open(range, signal),
       noteUse: (layer, span) => {
-        void this.#opened.find(({ indices }) => indices.includes(layer))?.reader.noteUse(span);
+        const opened = this.#opened.find(({ indices }) => indices.includes(layer));
+        const range = opened?.toc.spans[span];
+        if (opened === undefined || range === undefined) return;
+        this.onTouch?.(opened.toc, range);
+        void opened.reader.noteUse(span);
       },
     };
   }
@@ -237,6 +245,16 @@ export class OpenedLayers {
       identities.push(`${digest} ${layer.diffID ?? '-'} ${size}${own}${shown}`);
     }
     return identities;
+  }
+
+  /** The lowest layer that is the same as this one. */
+  lowestOf(layer: number): number {
+    return this.#indicesOf(this.#at(layer).descriptor.digest)[0] ?? layer;
+  }
+
+  /** A layer's index, and what reads it. */
+  open(layer: number): Promise<Pick<OpenLayer, 'toc' | 'reader'>> {
+    return this.#openReader(layer);
   }
 
   /** What the manifest says about an index inside a layer. */
