@@ -1,9 +1,11 @@
 /** The documents say what the code has. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { parse } from 'smol-toml';
 import { expect, test } from 'vitest';
 import { findCommand } from '../src/cli/commands.ts';
 import { EXIT_STATUS_OF } from '../src/errors.ts';
+import { parseHosts } from '../src/source/registry/hosts-file.ts';
 
 const root = path.resolve(import.meta.dirname, '..');
 const read = (name: string): string => readFileSync(path.join(root, name), 'utf8');
@@ -46,15 +48,38 @@ test('the README is short enough to be read', () => {
   expect(read('README.md').split('\n').length).toBeLessThan(150);
 });
 
-test('the unit, the configuration and the flags in SNAPSHOTTER lead to one socket', async () => {
-  const text = read('docs/SNAPSHOTTER.md');
-  const sockets = text.match(/\/run\/peel\/[\w.]+/g) ?? [];
-  expect(sockets.length).toBeGreaterThan(2);
-  expect([...new Set(sockets)]).toEqual(['/run/peel/snapshotter.sock']);
-  const flags = [...text.matchAll(/peel snapshotter ((?:--.*)+)/g)].flatMap(([, rest = '']) =>
-    [...rest.matchAll(/--([\w-]+)/g)].map(([, flag = '']) => flag),
-  );
-  expect(flags).toContain('address');
-  const { options } = (await findCommand('snapshotter')) ?? { options: {} };
-  expect(flags.filter((flag) => !Object.hasOwn(options, flag))).toEqual([]);
+/** What stands between fences. */
+const blocksOf = (text: string): string[] =>
+  [...text.matchAll(/^```\n(.*?)^```/gms)].map(([, block = '']) => block);
+
+test.each(['SNAPSHOTTER', 'KUBERNETES'])(
+  'units, configurations and flags in %s lead to one socket',
+  async (name) => {
+    const text = read(`docs/${name}.md`);
+    const sockets = text.match(/\/run\/peel\/[\w.]+/g) ?? [];
+    expect(sockets.length).toBeGreaterThan(2);
+    expect([...new Set(sockets)]).toEqual(['/run/peel/snapshotter.sock']);
+    const flags = [...text.matchAll(/peel snapshotter ((?:--.*)+)/g)].flatMap(([, rest = '']) =>
+      [...rest.matchAll(/--([\w-]+)/g)].map(([, flag = '']) => flag),
+    );
+    expect(flags).toContain('image-service');
+    const { options } = (await findCommand('snapshotter')) ?? { options: {} };
+    expect(flags.filter((flag) => !Object.hasOwn(options, flag))).toEqual([]);
+  },
+);
+
+test('the configurations of containerd and of its hosts in KUBERNETES are ones', async () => {
+  const blocks = blocksOf(read('docs/KUBERNETES.md'));
+  const hosts = blocks.filter((block) => block.startsWith('server ='));
+  expect(hosts.length).toBe(2);
+  for (const block of hosts) {
+    const [mirror, registry] = await parseHosts(block, 'hosts.toml', 'docker.io', {});
+    expect(mirror).toMatchObject({ isProxy: true, mayPull: true, mayResolveTags: true, scheme: 'http' });
+    expect(registry).toMatchObject({ isProxy: false, address: 'registry-1.docker.io' });
+  }
+  const [config = ''] = blocks.filter((block) => block.includes('[proxy_plugins.peel]'));
+  expect(parse(config)).toMatchObject({
+    proxy_plugins: { peel: { type: 'snapshot' } },
+    plugins: { 'io.containerd.grpc.v1.cri': { containerd: { runtimes: { peel: { snapshotter: 'peel' } } } } },
+  });
 });
