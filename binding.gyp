@@ -31,6 +31,7 @@
         "native/inflater.cc",
         "native/lane.cc",
         "native/library_stream.cc",
+        "native/member_checksums.cc",
         "native/napi_helpers.cc",
         "native/open_files.cc",
         "native/plain_stream.cc",

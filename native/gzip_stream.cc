@@ -62,6 +62,7 @@ Event GzipStream::Step(Input& in, Output& out, bool stop_at_block) {
       case State::kTrailer:
         if (in.left == 0) return Event::kNeedInput;
         if (!ReadTrailer(in)) return Event::kFailed;
+        if (state_ == State::kBetween && leaves_checksums_) return Event::kMemberEnd;
         break;
       case State::kBetween:
         // One byte decides nothing: 0x1f alone may still be garbage, so it is held back as "seen".
@@ -104,7 +105,7 @@ Event GzipStream::Inflate(Input& in, Output& out, bool stop_at_block) {
   const uint8_t* const output = out.next;
   const Inflater::Result result = inflater_.Run(in, out, stop_at_block);
   const size_t produced = static_cast<size_t>(out.next - output);
-  if (produced > 0 && checked_) crc_ = static_cast<uint32_t>(crc32_z(crc_, output, produced));
+  if (produced > 0 && checked_ && !leaves_checksums_) crc_ = static_cast<uint32_t>(crc32_z(crc_, output, produced));
   position_ += offered - in.left;
   member_size_ += produced;
   switch (result) {
@@ -132,7 +133,7 @@ bool GzipStream::ReadTrailer(Input& in) {
   }
   if (trailer_fill_ < sizeof trailer_) return true;
   if (checked_) {
-    if (LittleEndian32(trailer_) != crc_) {
+    if (!leaves_checksums_ && LittleEndian32(trailer_) != crc_) {
       Fail(Status::Invalid("gzip member: its CRC-32 is not the one of its data"));
       return false;
     }
@@ -143,6 +144,10 @@ bool GzipStream::ReadTrailer(Input& in) {
   }
   state_ = State::kBetween;
   return true;
+}
+
+uint32_t GzipStream::member_checksum() const {
+  return LittleEndian32(trailer_);
 }
 
 // gzip(1) is silent about zero bytes after the last member (tapes were padded so) and warns of others.

@@ -1,8 +1,8 @@
 // Gzip, member after member; can begin at a checkpoint.
 //
 // Ownership: owns its decoder state. Threads: one at a time. Errors: Status with the compressed offset.
-// Checked: block structure, CRC-32 and size of every member that was read from its beginning. A member
-// entered at a checkpoint is not checked: the sha256 of the span covers its bytes.
+// Checked: block structure, CRC-32 (or left to the caller) and size of every member that was read from its beginning. A
+// member entered at a checkpoint is not checked: the sha256 of the span covers its bytes.
 #pragma once
 
 #include <string>
@@ -24,6 +24,8 @@ class GzipStream final : public Stream {
 
   Event Step(Input& in, Output& out, bool stop_at_block) override;
   Status Finish() override;
+  void LeaveChecksums() override { leaves_checksums_ = true; }
+  uint32_t member_checksum() const override;
   unsigned unused_bits() const override { return inflater_.unused_bits(); }
   void BeginSample() override { inflater_.BeginSample(); }
   WindowSample TakeSample() override { return inflater_.TakeSample(); }
@@ -41,6 +43,7 @@ class GzipStream final : public Stream {
   State state_ = State::kHeader;
   GzipHeader header_;
   bool checked_ = true;
+  bool leaves_checksums_ = false;
   bool magic_seen_ = false;  // kBetween: the first magic byte was consumed
   uint64_t garbage_ = 0;
   bool garbage_is_zero_ = true;

@@ -30,7 +30,8 @@ Scanner::Scanner(const ScanOptions& options)
       framer_(options.framer),
       blob_lane_(kLaneCapacity),
       tar_lane_(kLaneCapacity),
-      tar_digests_(blob_lane_, tar_lane_, Sha256Pair::IsSupported()) {}
+      tar_digests_(blob_lane_, tar_lane_, Sha256Pair::IsSupported()),
+      member_checksums_(blob_lane_) {}
 
 void Scanner::Append(SlabRef slab, size_t length) {
   if (length == 0) return;
@@ -71,6 +72,7 @@ bool Scanner::Sniff(bool last) {
     compression_ = Compression::kNone;
     stream_ = OpenPlain();
   }
+  stream_->LeaveChecksums();
   builder_ = std::make_unique<IndexBuilder>(compression_, options_.span_size, tar_digests_);
   return true;
 }
@@ -124,6 +126,8 @@ Status Scanner::Step(Chunk& chunk, bool& wants_input) {
   Status status = builder_->Advance(*stream_, slab_, made);
   if (status.ok() && produced > 0 && keeps_tar_) Keep(made);
   if (status.ok() && produced > 0) status = Emit(made);
+  if (produced > 0 && compression_ == Compression::kGzip) member_checksums_.Update(slab_, made);
+  if (event == Event::kMemberEnd) member_checksums_.EndMember(stream_->member_checksum(), stream_->position());
   if (status.ok() && event == Event::kMemberStart) status = builder_->OnMemberStart(*stream_);
   if (status.ok() && event == Event::kBlockBoundary) status = builder_->OnBlockBoundary(*stream_);
   return status;
@@ -160,6 +164,7 @@ Status Scanner::Finish() {
   Status status = stream_->Finish();
   if (status.ok()) status = NameForeign(framer_.Finish());
   if (status.ok()) status = builder_->Finish(*stream_, result_.index);
+  if (status.ok()) status = member_checksums_.Finish();
   if (status.ok()) status = tar_digests_.Finish(result_.diff_id, result_.index.sha256);
   if (status.ok()) status = TakeDigest(result_.digest);
   if (!status.ok()) return status;

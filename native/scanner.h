@@ -2,7 +2,8 @@
 //
 //   blob ──► input queue ──► stream ──► slab ──► framer (this thread)
 //              │                          ╰────► lane 2: sha256 of the tar and of each span
-//              ╰───────────────────────────────► lane 1: sha256 of the blob, and of the tar where both at once
+//              ╰───────────────────────────────► lane 1: sha256 of the blob, CRC-32 of gzip members (of the slab),
+//                                                and the sha256 of the tar where both at once
 //                                                is not cheaper (tar_digests.h)
 //
 // Ownership: owns everything below it. Threads: Append and Run from one thread at a time, Cancel from any.
@@ -21,6 +22,7 @@
 #include "index_builder.h"
 #include "lane.h"
 #include "library_stream.h"
+#include "member_checksums.h"
 #include "sha256.h"
 #include "stream.h"
 #include "tar_digests.h"
@@ -113,6 +115,7 @@ class Scanner {
   Lane blob_lane_;
   Lane tar_lane_;
   TarDigests tar_digests_;
+  MemberChecksums member_checksums_;
 };
 
 }  // namespace peel

@@ -20,6 +20,7 @@ enum class Event : uint8_t {
   kOutputFull,     // no room is left in the output
   kBlockBoundary,  // gzip, only when asked for: between two deflate blocks, a place for a checkpoint
   kMemberStart,    // the next byte begins a member's deflate data, or a frame: a checkpoint without a window
+  kMemberEnd,      // gzip, only after LeaveChecksums: all of a member and its trailer were read
   kFailed,         // see status()
 };
 
@@ -41,6 +42,11 @@ class Stream {
   virtual uint64_t member_position() const { return position_; }
   // Bytes after the last member or frame that are neither.
   uint64_t trailing_garbage() const { return trailing_garbage_; }
+
+  // From now on the caller holds the output of each member against `member_checksum`, at kMemberEnd.
+  virtual void LeaveChecksums() {}
+  // At kMemberEnd: what the CRC-32 of the member's output has to be.
+  virtual uint32_t member_checksum() const { return 0; }
 
   // At kBlockBoundary: how many high bits of the last consumed byte are not used yet (0 to 7).
   virtual unsigned unused_bits() const { return 0; }

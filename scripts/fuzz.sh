@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 declare -A SOURCES=(
   [fuse_decode]='fuzz/fuse_decode_fuzz.cc fuse_decode.cc fuse_device.cc fuse_init.cc fuse_ops.cc open_files.cc tree_view.cc tree_validator.cc'
   [inflater]='fuzz/inflater_fuzz.cc inflater.cc huffman.cc'
-  [scanner]='fuzz/scanner_fuzz.cc scanner.cc index_builder.cc lane.cc sha256.cc sha256_pair.cc tar_digests.cc tar_framer.cc tar_header.cc decoder.cc gzip_stream.cc gzip_header.cc inflater.cc huffman.cc zstd_stream.cc library_stream.cc xz_stream.cc bzip2_stream.cc plain_stream.cc window.cc'
+  [scanner]='fuzz/scanner_fuzz.cc scanner.cc member_checksums.cc index_builder.cc lane.cc sha256.cc sha256_pair.cc tar_digests.cc tar_framer.cc tar_header.cc decoder.cc gzip_stream.cc gzip_header.cc inflater.cc huffman.cc zstd_stream.cc library_stream.cc xz_stream.cc bzip2_stream.cc plain_stream.cc window.cc'
   [span_decoder]='fuzz/span_decoder_fuzz.cc decoder.cc gzip_stream.cc gzip_header.cc inflater.cc huffman.cc zstd_stream.cc library_stream.cc xz_stream.cc bzip2_stream.cc plain_stream.cc window.cc'
   [tar_digests]='fuzz/tar_digests_fuzz.cc tar_digests.cc sha256_pair.cc sha256.cc lane.cc'
   [tree_view]='fuzz/tree_view_fuzz.cc fuzz/walk_tree.cc tree_view.cc tree_validator.cc'
