@@ -12,6 +12,7 @@ import { measureFirstLook } from './bench/groups/first-look.mjs';
 import { measureIndex } from './bench/groups/index.mjs';
 import { measureMemory } from './bench/groups/memory.mjs';
 import { measureMetadata } from './bench/groups/metadata.mjs';
+import { measureStart } from './bench/groups/start.mjs';
 import { baseImage, manyEntriesImage } from './bench/images.mjs';
 import { mountColumns } from './bench/peel.mjs';
 import { Probe } from './bench/probe.mjs';
@@ -28,6 +29,7 @@ const MEASURE = {
   metadata: measureMetadata,
   data: measureData,
   container: measureContainer,
+  start: measureStart,
   index: measureIndex,
   memory: measureMemory,
 };

@@ -45,7 +45,7 @@ export async function measureMisses({ scratch, runs, probe, columns, base, starg
         const image = `${registry.address}/${base.tag}`;
         await peel.run(['ls', image, '/'], { quiet: true });
         await peel.run(['cache', 'prune', '--content'], { quiet: true });
-        const { folder, pid, unmount } = await peel.mount(image, cache, flags);
+        const { folder, pid, unmount } = await peel.mount(image, cache, [...flags, '--no-profile']);
         await prepare(folder);
         process.kill(pid, 'SIGUSR2');
         const read = await probe.readers(folder, list, READERS);

@@ -37,7 +37,7 @@ export async function measureBytes({ scratch, runs, base, stargzMissing }) {
     },
     "mount, python3 -c 'print(1)', umount": {
       look: async (peel) => {
-        const { folder, unmount } = await peel.mount(image, 'bytes');
+        const { folder, unmount } = await peel.mount(image, 'bytes', ['--no-profile']);
         await run(scratch, python(folder));
         await unmount();
       },

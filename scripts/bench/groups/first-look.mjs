@@ -3,7 +3,8 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { slowProxy } from '../../slow-proxy.mjs';
-import { run, secondsOf } from '../command.mjs';
+import { run } from '../command.mjs';
+import { firstOutput, pull } from '../first-output.mjs';
 import { digits, megabytes, table, times } from '../format.mjs';
 import { Peel } from '../peel.mjs';
 import { registryWith } from '../registry.mjs';
@@ -155,40 +156,4 @@ async function measureThrough(scratch, runs, line, { base, converted }) {
     ];
   });
   return { figures: [...figures, figure(PULL, of(PULL, 'first'))] };
-}
-
-/**
- * @param {{counts: {bytes: number}, reset: () => void}} line
- * @param {(options: {onFirstOutput: () => void}) => Promise<unknown>} look
- * @returns {Promise<{seconds: number, bytes: number}>} at the first byte that is written
- */
-async function firstOutput(line, look) {
-  let seen;
-  line.reset();
-  const started = process.hrtime.bigint();
-  await look({
-    onFirstOutput: () => {
-      seen = { seconds: Number(process.hrtime.bigint() - started) / 1e9, bytes: line.counts.bytes };
-    },
-  });
-  if (seen === undefined) throw new Error('a look that wrote nothing');
-  return seen;
-}
-
-async function pull(scratch, image, line) {
-  const layout = scratch.path('pulled');
-  line.reset();
-  const seconds = await secondsOf(async () => {
-    await run(
-      scratch,
-      ['skopeo', 'copy', '-q', '--src-tls-verify=false', `docker://${image}`, `oci:${layout}:x`],
-      {
-        quiet: true,
-      },
-    );
-    await run(scratch, ['umoci', 'unpack', '--image', `${layout}:x`, `${layout}/bundle`], { quiet: true });
-  });
-  const { bytes } = line.counts;
-  rmSync(layout, { recursive: true, force: true });
-  return { seconds, bytes };
 }
