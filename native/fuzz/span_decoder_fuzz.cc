@@ -6,7 +6,6 @@
 //          | count of cuts (1), each a length of input and one of output (2 x 2) | window (at most 1 KiB of it)
 //          | compressed bytes
 #include <sanitizer/asan_interface.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -127,20 +126,6 @@ void CheckSame(const Decoded& one, const Decoded& other, size_t most, const char
   if (one.failed != other.failed) Check((one.failed ? other : one).bytes.size() == most, what);
 }
 
-Bytes Deflate(const Bytes& plain) {
-  z_stream z{};
-  Check(deflateInit2(&z, 1, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) == Z_OK, "no memory");
-  Bytes packed(deflateBound(&z, static_cast<uLong>(plain.size())));
-  z.next_in = const_cast<Bytef*>(plain.data());
-  z.avail_in = static_cast<uInt>(plain.size());
-  z.next_out = packed.data();
-  z.avail_out = static_cast<uInt>(packed.size());
-  Check(deflate(&z, Z_FINISH) == Z_STREAM_END, "no end");
-  packed.resize(packed.size() - z.avail_out);
-  deflateEnd(&z);
-  return packed;
-}
-
 // A window of up to 32 KiB out of less input: the pieces differ, so that a byte taken from a wrong one is seen.
 Bytes Expand(const Bytes& piece, size_t length) {
   Bytes window(piece.empty() ? 0 : length);
@@ -162,7 +147,7 @@ Bytes PackWhole(const Bytes& window) {
   put(0);
   put(window.size());
   plain.insert(plain.end(), window.begin(), window.end());
-  return Deflate(plain);
+  return plain;
 }
 
 // The bytes of `window` that the next 32 KiB need.
@@ -195,12 +180,12 @@ void CheckPacking(const peel::DecoderOptions& options, const Bytes& window, cons
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  enum : unsigned { kAsStored, kNotDeflated, kPlain };
+  enum : unsigned { kAsStored, kPlain };
   Reader reader(data, size);
   const unsigned kinds = reader.Byte();
   peel::DecoderOptions options;
   options.compression = static_cast<peel::Compression>(kinds % 3);
-  const unsigned kind = kinds / 3 % 3;
+  const unsigned kind = kinds / 3 % 2;
   options.bits = reader.Byte() & 7;
   const size_t window_length = reader.Short();
   // A span can be far larger than what an input of a few KiB is in most formats.
@@ -213,8 +198,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Bytes compressed = reader.Rest();
   if (kind == kAsStored || window.empty()) {
     options.packed_window = std::move(window);
-  } else if (kind == kNotDeflated) {
-    options.packed_window = Deflate(window);
   } else {
     window = Expand(window, std::min(window_length, peel::kWindowSize));
     options.packed_window = PackWhole(window);
