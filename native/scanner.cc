@@ -85,7 +85,15 @@ Status Scanner::Place(Status status) const {
   return status;
 }
 
+// What comes after a member that is not what its trailer says is not given out.
 Status Scanner::Run(bool last, Progress& progress) {
+  Status status = Scan(last, progress);
+  if (!status.ok() || !member_ended_) return status;
+  member_ended_ = false;
+  return Place(member_checksums_.Finish());
+}
+
+Status Scanner::Scan(bool last, Progress& progress) {
   progress = Progress::kNeedInput;
   if (!Sniff(last)) return Status::Ok();
   const uint64_t begin = builder_->uncompressed_size();
@@ -127,7 +135,10 @@ Status Scanner::Step(Chunk& chunk, bool& wants_input) {
   if (status.ok() && produced > 0 && keeps_tar_) Keep(made);
   if (status.ok() && produced > 0) status = Emit(made);
   if (produced > 0 && compression_ == Compression::kGzip) member_checksums_.Update(slab_, made);
-  if (event == Event::kMemberEnd) member_checksums_.EndMember(stream_->member_checksum(), stream_->position());
+  if (event == Event::kMemberEnd) {
+    member_checksums_.EndMember(stream_->member_checksum(), stream_->position());
+    member_ended_ = true;
+  }
   if (status.ok() && event == Event::kMemberStart) status = builder_->OnMemberStart(*stream_);
   if (status.ok() && event == Event::kBlockBoundary) status = builder_->OnBlockBoundary(*stream_);
   return status;

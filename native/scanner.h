@@ -87,6 +87,7 @@ class Scanner {
     SlabRef slab;
     Input rest;
   };
+  Status Scan(bool last, Progress& progress);
   bool Sniff(bool last);
   Status Step(Chunk& chunk, bool& wants_input);
   Status Emit(Input output);
@@ -109,6 +110,7 @@ class Scanner {
   SlabRef slab_;
   Output room_;
   bool keeps_tar_ = false;
+  bool member_ended_ = false;  // since the last Run
   TarBytes kept_;
   ScanResult result_;
   // Last: their threads end before what the tasks refer to goes away; tasks own what they write to.
