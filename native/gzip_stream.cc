@@ -54,11 +54,9 @@ Event GzipStream::Step(Input& in, Output& out, bool stop_at_block) {
         state_ = State::kData;
         return Event::kMemberStart;
       }
-      case State::kData: {
-        const Event event = Inflate(in, out, stop_at_block);
-        if (state_ == State::kData || event == Event::kFailed) return event;
-        break;
-      }
+      case State::kData:
+        // Also where the data end: what came of them lies before the trailer, however the input is cut.
+        return Inflate(in, out, stop_at_block);
       case State::kTrailer:
         if (in.left == 0) return Event::kNeedInput;
         if (!ReadTrailer(in)) return Event::kFailed;

@@ -16,7 +16,7 @@ namespace peel {
 enum class Compression : uint8_t { kNone, kGzip, kZstd, kXz, kBzip2 };
 
 enum class Event : uint8_t {
-  kNeedInput,      // all input is used up
+  kNeedInput,      // all input is used up, or a gzip member's data have ended: go on with what is left
   kOutputFull,     // no room is left in the output
   kBlockBoundary,  // gzip, only when asked for: between two deflate blocks, a place for a checkpoint
   kMemberStart,    // the next byte begins a member's deflate data, or a frame: a checkpoint without a window
